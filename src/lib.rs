@@ -37,6 +37,7 @@ pub mod metrics;
 pub mod page;
 pub mod permission;
 pub mod rate_limit;
+mod sql;
 pub mod text;
 
 pub mod admission;
@@ -45,9 +46,9 @@ pub mod graphql;
 pub mod tenancy;
 
 // Areas.
-pub mod audit;
+mod audit;
 pub mod billing;
-pub mod idempotency;
+mod idempotency;
 pub mod invitation;
 pub mod member;
 pub mod node;

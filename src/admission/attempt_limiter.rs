@@ -24,20 +24,12 @@ impl AttemptLimiter {
     }
 
     /// Counts attempts at guessing a secret, or at sending e-mail.
-    ///
-    /// # Errors
-    ///
-    /// When the user or the address has used up its quota.
-    pub fn attempt(&self, source: Source<'_>, times: NonZeroU32) -> Result<()> {
+    pub(crate) fn attempt(&self, source: Source<'_>, times: NonZeroU32) -> Result<()> {
         self.guesses.check(source, times)
     }
 
     /// Counts an invalid token.
-    ///
-    /// # Errors
-    ///
-    /// When the address has sent too many invalid tokens.
-    pub fn bad_token(&self, address: IpAddr) -> Result<()> {
+    pub(crate) fn bad_token(&self, address: IpAddr) -> Result<()> {
         let source = Source { caller: None, address: Some(address) };
         self.bad_tokens.check(source, NonZeroU32::MIN)
     }

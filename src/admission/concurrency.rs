@@ -12,13 +12,14 @@ use std::{
     collections::HashMap,
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
 };
 
 use entity::OrganizationId;
+use parking_lot::Mutex;
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -110,11 +111,7 @@ impl ConcurrencyLimiter {
     /// Waits until the request may run. It counts for the organization of which the caller is known
     /// to be a member, or else for the capacity that all other callers share. `organization` is
     /// called again after a wait, because an earlier request of the caller may have changed it.
-    ///
-    /// # Errors
-    ///
-    /// When too many requests wait already, or the wait takes too long.
-    pub async fn acquire(
+    pub(crate) async fn acquire(
         &self,
         caller: &Caller,
         destination: &Destination,
@@ -137,7 +134,7 @@ impl ConcurrencyLimiter {
     ///
     /// # Errors
     ///
-    /// As [`acquire`](Self::acquire).
+    /// When too many requests wait already, or the wait takes too long.
     pub async fn acquire_reading(&self, source: Source<'_>) -> Result<ConcurrencyPermit> {
         let alone = self.alone(source).await?;
         self.acquire_shared(alone, Key::Reading).await
@@ -161,26 +158,27 @@ impl ConcurrencyLimiter {
     }
 
     /// A permit of an organization, if one is free.
-    #[must_use]
-    pub fn try_acquire_own(&self, organization: OrganizationId) -> Option<ConcurrencyPermit> {
+    pub(crate) fn try_acquire_own(
+        &self,
+        organization: OrganizationId,
+    ) -> Option<ConcurrencyPermit> {
         let (mut admitted, queue) = self.begin(Key::Organization(organization));
         admitted.permit = Some(Arc::clone(&queue.permits).try_acquire_owned().ok()?);
         Some(admitted)
     }
 
     /// Waits for a permit of an organization.
-    ///
-    /// # Errors
-    ///
-    /// As [`acquire`](Self::acquire).
-    pub async fn acquire_own(&self, organization: OrganizationId) -> Result<ConcurrencyPermit> {
+    pub(crate) async fn acquire_own(
+        &self,
+        organization: OrganizationId,
+    ) -> Result<ConcurrencyPermit> {
         self.wait(Key::Organization(organization)).await
     }
 
     /// How many requests run now, and how many wait.
     #[must_use]
     pub fn load(&self) -> (usize, usize) {
-        lock(&self.0.queues).iter().fold((0, 0), |(running, waiting), (key, queue)| {
+        self.0.queues.lock().iter().fold((0, 0), |(running, waiting), (key, queue)| {
             let free = queue.permits.available_permits();
             let taken = match key {
                 // These hold no session.
@@ -214,7 +212,7 @@ impl ConcurrencyLimiter {
     /// Returns the permit before the queue, so that callers drop the queue first. Dropping the
     /// permit removes the queue from the map if no other reference exists.
     fn begin(&self, key: Key) -> (ConcurrencyPermit, Arc<Queue>) {
-        let queue = Arc::clone(lock(&self.0.queues).entry(key).or_insert_with(|| {
+        let queue = Arc::clone(self.0.queues.lock().entry(key).or_insert_with(|| {
             let permits = Arc::new(Semaphore::new(self.0.limits.permits_of(key)));
             Arc::new(Queue { permits, waiting: AtomicUsize::new(0) })
         }));
@@ -252,7 +250,6 @@ pub struct ConcurrencyPermit {
 
 impl ConcurrencyPermit {
     /// Whether it counts for this organization.
-    #[must_use]
     pub fn is_of(&self, organization: OrganizationId) -> bool {
         self.key == Key::Organization(organization)
     }
@@ -261,7 +258,7 @@ impl ConcurrencyPermit {
 impl Drop for ConcurrencyPermit {
     fn drop(&mut self) {
         drop(self.permit.take());
-        let mut queues = lock(&self.limiter.0.queues);
+        let mut queues = self.limiter.0.queues.lock();
         drop(self.queue.take());
         // Only the map still refers to the queue, so no request runs or waits here.
         if queues.get(&self.key).is_some_and(|queue| Arc::strong_count(queue) == 1) {
@@ -277,10 +274,6 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

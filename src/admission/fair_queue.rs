@@ -3,12 +3,13 @@
 //! the permits, so its hanging reads cannot block the others.
 
 use std::{
-    collections::{HashMap, VecDeque},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    collections::HashMap,
+    sync::{Arc, Weak},
 };
 
 use entity::OrganizationId;
-use tokio::sync::oneshot;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::error::{Error, Result};
 
@@ -18,132 +19,62 @@ pub struct FairQueue(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
+    permits: Arc<Semaphore>,
     by_organization: usize,
-    state: Mutex<State>,
+    organizations: Mutex<HashMap<OrganizationId, Weak<Share>>>,
 }
 
+/// The share of an organization, as long as it holds a permit or waits for one.
 #[derive(Debug)]
-struct State {
-    free: usize,
-    held: HashMap<OrganizationId, usize>,
-    waiting: HashMap<OrganizationId, VecDeque<oneshot::Sender<Permit>>>,
-    /// Organizations with waiting tasks; the first one is served next.
-    order: VecDeque<OrganizationId>,
+struct Share {
+    permits: Arc<Semaphore>,
+    /// Held by the only task of the organization that waits for a permit of all.
+    turn: tokio::sync::Mutex<()>,
 }
 
 /// The right to read one event; returned to the queue on drop.
 #[derive(Debug)]
 pub struct Permit {
-    organization: OrganizationId,
-    /// `None` once the permit was returned.
-    queue: Option<Arc<Shared>>,
+    _of_all: OwnedSemaphorePermit,
+    _of_share: OwnedSemaphorePermit,
+    _share: Arc<Share>,
 }
 
 impl FairQueue {
     /// A queue with this many permits. It has at least two, so that one organization cannot hold
     /// all.
-    #[must_use]
     pub fn new(permits: usize) -> Self {
-        let free = permits.max(2);
-        let state =
-            State { free, held: HashMap::new(), waiting: HashMap::new(), order: VecDeque::new() };
-        Self(Arc::new(Shared { by_organization: free / 2, state: Mutex::new(state) }))
+        let permits = permits.max(2);
+        Self(Arc::new(Shared {
+            permits: Arc::new(Semaphore::new(permits)),
+            by_organization: permits / 2,
+            organizations: Mutex::default(),
+        }))
     }
 
-    /// Waits for a permit. Cancelling the wait only gives up the place in the queue.
-    ///
-    /// # Errors
-    ///
-    /// Never in practice, because the queue lives as long as its waiters.
+    /// Waits for a permit. Cancelling the wait only gives up the place in the queue. It never fails
+    /// in practice, because the queue lives as long as its waiters.
     pub async fn permit(&self, organization: OrganizationId) -> Result<Permit> {
-        let granted = {
-            let mut state = self.0.lock();
-            // While a permit is free, all waiters belong to organizations that hold their full
-            // share.
-            if state.free > 0 && state.held_by(organization) < self.0.by_organization {
-                return Ok(self.0.grant(&mut state, organization));
-            }
-            let (sender, granted) = oneshot::channel();
-            let waiting = state.waiting.entry(organization).or_default();
-            let is_first = waiting.is_empty();
-            waiting.push_back(sender);
-            if is_first {
-                state.order.push_back(organization);
-            }
-            granted
-        };
-        granted.await.map_err(Error::internal)
-    }
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        let share = self.share(organization);
+        let of_share = Arc::clone(&share.permits).acquire_owned().await.map_err(Error::internal)?;
+        let turn = share.turn.lock().await;
+        let of_all = Arc::clone(&self.0.permits).acquire_owned().await.map_err(Error::internal)?;
+        drop(turn);
+        Ok(Permit { _of_all: of_all, _of_share: of_share, _share: share })
     }
 
-    fn grant(self: &Arc<Self>, state: &mut State, organization: OrganizationId) -> Permit {
-        state.free -= 1;
-        *state.held.entry(organization).or_default() += 1;
-        Permit { organization, queue: Some(Arc::clone(self)) }
-    }
-
-    fn put_back(self: &Arc<Self>, organization: OrganizationId) {
-        let mut state = self.lock();
-        state.put_back(organization);
-        let mut passed_over = 0;
-        while state.free > 0 && passed_over < state.order.len() {
-            let Some(next) = state.order.pop_front() else { return };
-            if state.held_by(next) >= self.by_organization {
-                state.order.push_back(next);
-                passed_over += 1;
-                continue;
-            }
-            let Some(waiter) = state.next_waiter(next) else { continue };
-            passed_over = 0;
-            let permit = self.grant(&mut state, next);
-            if let Err(mut unused) = waiter.send(permit) {
-                // This thread holds the lock, so the permit's drop must not take it again.
-                unused.queue = None;
-                state.put_back(next);
-            }
+    fn share(&self, organization: OrganizationId) -> Arc<Share> {
+        let mut organizations = self.0.organizations.lock();
+        if let Some(share) = organizations.get(&organization).and_then(Weak::upgrade) {
+            return share;
         }
-    }
-}
-
-impl State {
-    fn held_by(&self, organization: OrganizationId) -> usize {
-        self.held.get(&organization).copied().unwrap_or_default()
-    }
-
-    fn put_back(&mut self, organization: OrganizationId) {
-        self.free += 1;
-        if let Some(held) = self.held.get_mut(&organization) {
-            *held -= 1;
-            if *held == 0 {
-                self.held.remove(&organization);
-            }
+        if organizations.len() == organizations.capacity() {
+            organizations.retain(|_, share| share.strong_count() > 0);
         }
-    }
-
-    /// Takes the first waiter of an organization. If more of them wait, the organization moves to
-    /// the end of the order.
-    fn next_waiter(&mut self, organization: OrganizationId) -> Option<oneshot::Sender<Permit>> {
-        let waiting = self.waiting.get_mut(&organization)?;
-        let waiter = waiting.pop_front();
-        if waiting.is_empty() {
-            self.waiting.remove(&organization);
-        } else {
-            self.order.push_back(organization);
-        }
-        waiter
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Some(queue) = self.queue.take() {
-            queue.put_back(self.organization);
-        }
+        let permits = Arc::new(Semaphore::new(self.0.by_organization));
+        let share = Arc::new(Share { permits, turn: tokio::sync::Mutex::default() });
+        organizations.insert(organization, Arc::downgrade(&share));
+        share
     }
 }
 
@@ -178,6 +109,22 @@ mod tests {
     }
 
     #[test]
+    fn an_organization_waits_behind_one_task_of_each_other() {
+        let queue = FairQueue::new(4);
+        let permit = |number| Box::pin(queue.permit(organization(number)));
+        let mut held = Vec::from([1, 1, 2, 2].map(|number| permit(number).now_or_never().unwrap()));
+        let mut loud: Vec<_> = (0..10).map(|_| permit(3)).collect();
+        assert!(loud.iter_mut().all(|waiter| waiter.now_or_never().is_none()));
+        let mut quiet = permit(4);
+        assert!(quiet.as_mut().now_or_never().is_none());
+        held.pop();
+        let _first = loud[0].as_mut().now_or_never().expect("the first that waits");
+        assert!(loud[1].as_mut().now_or_never().is_none());
+        held.pop();
+        assert!(quiet.as_mut().now_or_never().is_some(), "behind the second of another");
+    }
+
+    #[test]
     fn one_organization_holds_at_most_half() {
         let queue = FairQueue::new(4);
         let take = |number| queue.permit(organization(number)).now_or_never();
@@ -198,8 +145,7 @@ mod tests {
         drop(left);
         drop(permit);
         drop(stays.as_mut().now_or_never().expect("the next one's").unwrap());
-        let state = queue.0.lock();
-        assert_eq!(state.free, 2);
-        assert!(state.held.is_empty() && state.waiting.is_empty() && state.order.is_empty());
+        assert_eq!(queue.0.permits.available_permits(), 2);
+        assert!(queue.0.organizations.lock().values().all(|share| share.strong_count() == 0));
     }
 }

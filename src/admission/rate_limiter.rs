@@ -65,11 +65,7 @@ impl RateLimiter {
     }
 
     /// Counts `times` against the quotas of the request's user and address.
-    ///
-    /// # Errors
-    ///
-    /// When either of them has used up its quota.
-    pub fn check(&self, source: Source<'_>, times: NonZeroU32) -> Result<()> {
+    pub(crate) fn check(&self, source: Source<'_>, times: NonZeroU32) -> Result<()> {
         self.clean_up();
         if let Some(caller) = source.caller {
             let user = self.hasher.hash_one((&caller.issuer, &caller.subject));
@@ -81,11 +77,7 @@ impl RateLimiter {
 
     /// Counts `operations` that arrived in a request of `bytes` bytes. Large requests count more,
     /// but never more than a full quota.
-    ///
-    /// # Errors
-    ///
-    /// As [`check`](Self::check).
-    pub fn check_operations(
+    pub(crate) fn check_operations(
         &self,
         source: Source<'_>,
         operations: usize,
@@ -121,7 +113,6 @@ impl RateLimiter {
 
 /// The network that an address belongs to. A client with one IPv6 address can choose from at least
 /// the 64 bits below its prefix (RFC 6177), so these are dropped.
-#[must_use]
 pub fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(address) => {

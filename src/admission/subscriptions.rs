@@ -1,12 +1,10 @@
 //! Limits how many subscriptions a user and an organization may have open at the same time. Each
 //! server counts separately.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{collections::HashMap, sync::Arc};
 
 use entity::{OrganizationId, UserId};
+use parking_lot::Mutex;
 
 use crate::{
     error::{Error, Result},
@@ -50,20 +48,15 @@ pub struct OpenSubscription {
 
 impl OpenSubscriptions {
     /// Starts without open subscriptions.
-    #[must_use]
     pub fn new(limits: SubscriptionLimits) -> Self {
         Self(Arc::new(Shared { limits, open: Mutex::default() }))
     }
 
     /// Counts one more subscription.
-    ///
-    /// # Errors
-    ///
-    /// When the user or the organization has reached its limit.
     pub fn open(&self, user: UserId, organization: OrganizationId) -> Result<OpenSubscription> {
         let owners = [Owner::User(user), Owner::Organization(organization)];
         let SubscriptionLimits { by_user, by_organization } = self.0.limits;
-        let mut open = self.0.lock();
+        let mut open = self.0.open.lock();
         let count = |owner| open.get(&owner).copied().unwrap_or_default();
         let throttle = if count(owners[0]) >= by_user {
             Some(Throttle::SubscriptionsOfUser)
@@ -82,15 +75,9 @@ impl OpenSubscriptions {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, HashMap<Owner, usize>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Drop for OpenSubscription {
     fn drop(&mut self) {
-        let mut open = self.shared.lock();
+        let mut open = self.shared.open.lock();
         for owner in self.owners {
             if let Some(count) = open.get_mut(&owner) {
                 *count -= 1;

@@ -7,8 +7,8 @@ use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{DateTime, Utc};
 use entity::{AuditLogId, UserId, audit_log};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder,
-    QuerySelect, Select, Statement,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
+    Select,
     sea_query::{Expr, ExprTrait},
 };
 use serde_json::Value;
@@ -20,6 +20,7 @@ use crate::{
     children::Children,
     error::{Error, Result},
     page::{Cursor, Keyed, Page, Slice},
+    sql::sql,
     tenancy::{Actor, Change, Fetch as _, Session, SystemSession, UnitOfWork},
 };
 
@@ -85,7 +86,7 @@ pub async fn record(
     metadata: Value,
 ) -> Result<()> {
     let organization_id = scope.organization_id()?;
-    let (sql, last): (_, sea_orm::Value) = match scope.actor() {
+    let (insert, last): (_, sea_orm::Value) = match scope.actor() {
         Actor::User(_, client_ip) => (
             "INSERT INTO audit_logs (organization_id, action, resource_type, resource_id, metadata, ip_address)
              VALUES ($1, $2, $3, $4, $5, $6::text::inet) RETURNING created_at, id",
@@ -105,8 +106,7 @@ pub async fn record(
         shortened(metadata).into(),
         last,
     ];
-    let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, values);
-    let row = scope.query_one_raw(statement).await?;
+    let row = scope.query_one_raw(sql(insert, values)).await?;
     let row =
         row.ok_or_else(|| Error::internal("the insert of the audit log entry returned no row"))?;
     let at = Some(row.try_get("", "created_at")?);
@@ -159,10 +159,6 @@ fn sha256(text: &str) -> String {
 }
 
 /// Lists a page of the audit log, newest first.
-///
-/// # Errors
-///
-/// Fails without an organization or without the permission.
 pub async fn list(
     session: &Session,
     filter: &Filter,
@@ -177,10 +173,6 @@ pub async fn list(
 
 /// Lists up to `most` entries after a cursor, oldest first. Exports page through the whole log with
 /// it.
-///
-/// # Errors
-///
-/// Fails when the database fails.
 pub async fn page_forward(
     session: &SystemSession,
     filter: &Filter,
@@ -198,10 +190,6 @@ pub async fn page_forward(
 }
 
 /// Lifts the idle timeout of this transaction: the consumer of an export may pause between pages.
-///
-/// # Errors
-///
-/// Fails when the database fails.
 pub async fn allow_slow_reader(session: &SystemSession) -> Result<()> {
     let allow = "SELECT set_config('idle_in_transaction_session_timeout', '0', true)";
     session.execute_unprepared(allow).await?;
@@ -209,20 +197,11 @@ pub async fn allow_slow_reader(session: &SystemSession) -> Result<()> {
 }
 
 /// Creates the missing partitions of the coming months. Returns how many were missing.
-///
-/// # Errors
-///
-/// Fails when the database fails.
 pub async fn ensure_partitions(session: &SystemSession) -> Result<usize> {
-    let statement = Statement::from_string(DbBackend::Postgres, "SELECT audit.ensure_partitions()");
-    Ok(session.query_all_raw(statement).await?.len())
+    Ok(session.query_all_raw(sql("SELECT audit.ensure_partitions()", [])).await?.len())
 }
 
 /// Finds an entry by its key. Returns `None` if it belongs to another organization.
-///
-/// # Errors
-///
-/// Fails without an organization or without the permission.
 pub async fn find(
     session: &Session,
     at: DateTime<Utc>,

@@ -3,7 +3,6 @@
 //! state where times cannot order two events.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use stripe::{Event, Stripe};
 
 use super::{
@@ -15,6 +14,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    sql::{sql, value_of},
     tenancy::{Access, Databases, Reason, Settings, SystemSession, UnitOfWork as _, open_system},
 };
 
@@ -29,14 +29,9 @@ const OF_LIVE_MODE: &str = "it is of Stripe's live mode, but STRIPE_SECRET_KEY i
 const MAX_READS: usize = 6;
 
 /// Stores an event before it is applied. Returns whether it was applied earlier.
-///
-/// # Errors
-///
-/// Fails when the database fails.
 pub async fn receive(databases: &Databases, settings: &Settings, event: &Event) -> Result<bool> {
     let session = open_system(databases, settings, None, Reason::Stripe, Access::Write).await?;
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
+    let receive = sql(
         "SELECT billing.receive_stripe_event($1, $2, $3, $4) AS processed",
         [
             event.id.as_str().into(),
@@ -45,9 +40,7 @@ pub async fn receive(databases: &Databases, settings: &Settings, event: &Event) 
             event.payload.clone().into(),
         ],
     );
-    let row = session.query_one_raw(statement).await?;
-    let row = row.ok_or_else(|| Error::internal("storing the event returned no row"))?;
-    let processed = row.try_get("", "processed")?;
+    let processed = value_of(&session, "processed", receive).await?;
     session.commit().await?;
     Ok(processed)
 }

@@ -17,8 +17,9 @@ mod stripe;
 mod subscription_sync;
 
 pub use area::BillingArea;
-pub use inbox::{apply, receive};
-pub use ops::{create, get, require_deletable};
-pub use seat_sync::{SeatChange, find_seat_change, paid_seats, record_seats, set_seats};
 pub use settings::Settings;
-pub use stored_event::Outcome;
+
+pub(crate) use inbox::{apply, receive};
+pub(crate) use ops::{create, require_deletable};
+pub(crate) use seat_sync::{SeatChange, find_seat_change, paid_seats, record_seats, set_seats};
+pub(crate) use stored_event::Outcome;

@@ -20,10 +20,6 @@ use crate::{
 };
 
 /// Returns the state of billing.
-///
-/// # Errors
-///
-/// Fails without an organization or without the permission.
 pub async fn get(session: &Session) -> Result<organization_billing::Model> {
     let tenant = session.authorize(Permission::BillingRead)?;
     organization_billing::Entity::find_by_id(tenant.organization_id)
@@ -34,10 +30,6 @@ pub async fn get(session: &Session) -> Result<organization_billing::Model> {
 
 /// Creates the billing of a new organization: a trial of the operator's trial plan, or the default
 /// plan.
-///
-/// # Errors
-///
-/// Fails when the catalogue has no default plan.
 pub async fn create(session: &Session, organization_id: OrganizationId) -> Result<()> {
     let row = organization_billing::ActiveModel {
         organization_id: Set(organization_id),

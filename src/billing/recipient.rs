@@ -2,11 +2,14 @@
 //! can write never decides this.
 
 use entity::OrganizationId;
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use stripe::Subject;
 use uuid::Uuid;
 
-use crate::{error::Result, tenancy::SystemSession};
+use crate::{
+    error::Result,
+    sql::{sql, value_of},
+    tenancy::SystemSession,
+};
 
 /// The reason for skipping an event whose metadata names an organization with another customer.
 pub(super) const OTHER_CUSTOMER: &str =
@@ -61,23 +64,12 @@ pub(super) async fn find_organization(
     customer: &str,
     named: Option<Uuid>,
 ) -> Result<Option<OrganizationId>> {
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
-        "SELECT billing.find_organization($1, $2) AS id",
-        [customer.into(), named.into()],
-    );
-    let row = session.query_one_raw(statement).await?;
-    Ok(row.map(|row| row.try_get("", "id")).transpose()?.flatten())
+    let find = "SELECT billing.find_organization($1, $2) AS id";
+    value_of(session, "id", sql(find, [customer.into(), named.into()])).await
 }
 
 /// Whether the organization exists, or existed before it was deleted.
 async fn exists(session: &SystemSession, id: Uuid) -> Result<bool> {
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
-        "SELECT app.find_organization($1) AS id",
-        [id.to_string().into()],
-    );
-    let row = session.query_one_raw(statement).await?;
-    let id = row.map(|row| row.try_get::<Option<OrganizationId>>("", "id")).transpose()?;
-    Ok(id.flatten().is_some())
+    let find = "SELECT app.find_organization($1) IS NOT NULL AS exists";
+    value_of(session, "exists", sql(find, [id.to_string().into()])).await
 }

@@ -37,19 +37,11 @@ async fn per_seat(session: &SystemSession) -> Result<Option<organization_billing
 }
 
 /// The number of paid seats. `None` without a per-seat subscription.
-///
-/// # Errors
-///
-/// Fails when the database fails.
 pub async fn paid_seats(session: &SystemSession) -> Result<Option<i32>> {
     Ok(per_seat(session).await?.and_then(|billing| billing.seats))
 }
 
 /// Finds the change to make. `None` without a per-seat subscription.
-///
-/// # Errors
-///
-/// Fails when the database fails.
 pub async fn find_seat_change(session: &SystemSession) -> Result<Option<SeatChange>> {
     let Some(before) = per_seat(session).await? else { return Ok(None) };
     let prices = plan::ranked_prices(session).await?.into_iter().filter(|price| price.per_seat);
@@ -64,10 +56,6 @@ pub async fn find_seat_change(session: &SystemSession) -> Result<Option<SeatChan
 }
 
 /// Makes the change at Stripe. `None` if the subscription has ended, or is no longer per seat.
-///
-/// # Errors
-///
-/// Fails when Stripe does not respond, or refuses the call.
 pub async fn set_seats(
     stripe: &Stripe,
     change: &SeatChange,
@@ -92,10 +80,6 @@ pub async fn set_seats(
 }
 
 /// Records the change. Returns whether the team still has this size.
-///
-/// # Errors
-///
-/// Fails when the database fails.
 pub async fn record_seats(
     session: &SystemSession,
     change: &SeatChange,

@@ -2,11 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use entity::OrganizationId;
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_orm::ConnectionTrait;
 use stripe::Event;
 
 use crate::{
     error::{Error, Result},
+    sql::sql,
     tenancy::SystemSession,
 };
 
@@ -33,14 +34,8 @@ pub(super) enum Step {
 }
 
 pub(super) async fn claim(session: &SystemSession, id: &str) -> Result<Option<(Event, bool)>> {
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
-        "SELECT payload, processed FROM billing.claim_stripe_event($1)",
-        [id.into()],
-    );
-    let Some(row) = session.query_one_raw(statement).await? else {
-        return Ok(None);
-    };
+    let claim = sql("SELECT payload, processed FROM billing.claim_stripe_event($1)", [id.into()]);
+    let Some(row) = session.query_one_raw(claim).await? else { return Ok(None) };
     let event = Event::parse(row.try_get("", "payload")?).map_err(Error::internal)?;
     Ok(Some((event, row.try_get("", "processed")?)))
 }
@@ -64,11 +59,7 @@ pub(super) async fn finish(
     text: Option<&str>,
     done: bool,
 ) -> Result<()> {
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
-        "SELECT billing.finish_stripe_event($1, $2, $3)",
-        [id.into(), text.into(), done.into()],
-    );
-    session.begun().execute_raw(statement).await?;
+    let finish = "SELECT billing.finish_stripe_event($1, $2, $3)";
+    session.begun().execute_raw(sql(finish, [id.into(), text.into(), done.into()])).await?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 //! change.
 
 use entity::{SubscriptionStatus, organization_billing, plan_price};
-use sea_orm::{ActiveModelTrait, IntoActiveModel, Set};
+use sea_orm::{ActiveEnum, ActiveModelTrait, IntoActiveModel, Set};
 use serde_json::{Value, json};
 use stripe::{Event, Status, Subscription};
 
@@ -116,41 +116,29 @@ pub(super) async fn record(
     after: &organization_billing::Model,
     mut metadata: Value,
 ) -> Result<()> {
-    let is_unknown = metadata.get("unknown_price").is_some();
-    let mut changed = |name: &str, old: Value, new: Value| {
-        let changed = old != new;
-        if changed {
-            metadata[format!("old_{name}")] = old;
-            metadata[name] = new;
-        }
-        changed
+    let field = |name, value: fn(&organization_billing::Model) -> Value| {
+        (name, value(before), value(after))
     };
-    let plan = changed("plan", json!(before.plan), json!(after.plan));
-    let others = [
-        changed("status", name(before.status), name(after.status)),
-        changed(
-            "cancel_at_period_end",
-            json!(before.cancel_at_period_end),
-            json!(after.cancel_at_period_end),
-        ),
-        changed("period_end", json!(before.period_end), json!(after.period_end)),
-        changed("trial_ends_at", json!(before.trial_ends_at), json!(after.trial_ends_at)),
-        changed("seats", json!(before.seats), json!(after.seats)),
-        changed(
-            "collection_paused",
-            json!(before.collection_paused),
-            json!(after.collection_paused),
-        ),
-        changed("paid_until", json!(before.paid_until), json!(after.paid_until)),
+    let fields = [
+        field("status", |billing| json!(billing.status.to_value())),
+        field("cancel_at_period_end", |billing| json!(billing.cancel_at_period_end)),
+        field("period_end", |billing| json!(billing.period_end)),
+        field("trial_ends_at", |billing| json!(billing.trial_ends_at)),
+        field("seats", |billing| json!(billing.seats)),
+        field("collection_paused", |billing| json!(billing.collection_paused)),
+        field("paid_until", |billing| json!(billing.paid_until)),
     ];
-    let action = match (plan, is_unknown || others.contains(&true)) {
-        (true, _) => Action::BillingPlanChanged,
-        (false, true) => Action::BillingSubscriptionUpdated,
-        (false, false) => return Ok(()),
+    let has_changed = fields.iter().any(|(_, old, new)| old != new);
+    let action = if before.plan != after.plan {
+        Action::BillingPlanChanged
+    } else if has_changed || metadata.get("unknown_price").is_some() {
+        Action::BillingSubscriptionUpdated
+    } else {
+        return Ok(());
     };
-    if !plan {
-        metadata["plan"] = json!(after.plan);
-    }
+    metadata["plan"] = json!(after.plan);
+    audit::add_changes(&mut metadata, fields);
+    audit::add_changes(&mut metadata, [field("plan", |billing| json!(billing.plan))]);
     scope.note(Change::new(plan::ENTITLEMENTS));
     audit::record(scope, action, Some(after.organization_id.0), metadata).await
 }
@@ -176,8 +164,4 @@ pub(super) async fn end(
         row.stripe_event_at = Set(before.stripe_event_at.max(Some(event.created)));
     }
     Ok(row.update(scope).await?)
-}
-
-fn name(status: SubscriptionStatus) -> Value {
-    json!(sea_orm::ActiveEnum::to_value(&status))
 }

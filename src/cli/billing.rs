@@ -53,9 +53,8 @@ enum Action {
 impl Billing {
     pub(super) fn run(self) -> Result<(), Failure> {
         let (Action::Replay { access, .. } | Action::Seats { access, .. }) = &self.action;
-        let options = access.database.options().map_err(Failure::new)?;
-        let settings =
-            access.business.settings_for_maintenance(Clock::system()).map_err(Failure::new)?;
+        let options = access.database.options()?;
+        let settings = access.business.settings_for_maintenance(Clock::system())?;
         if settings.area::<billing::Settings>()?.stripe.is_none() {
             return Err(Failure::new(
                 "BILLING_PROVIDER is not stripe. Set it to stripe, with the keys of the servers.",

@@ -90,12 +90,8 @@ pub(super) struct Feature {
 
 impl Feature {
     pub(super) async fn find(connection: &Client, key: &str) -> Result<Option<Self>, Failure> {
-        let row: Option<(String, Option<String>)> = connection
-            .query_opt(
-                "SELECT kind::text, period::text FROM billing.features WHERE feature = $1",
-                &[&key],
-            )
-            .await?;
+        let sql = "SELECT kind::text, period::text FROM billing.features WHERE feature = $1";
+        let row: Option<(String, Option<String>)> = connection.query_opt(sql, &[&key]).await?;
         Ok(row.map(|(kind, period)| Self { key: key.to_owned(), kind, period }))
     }
 
@@ -106,9 +102,7 @@ impl Feature {
             ))
         })
     }
-}
 
-impl Feature {
     /// Refuses another kind or period: rows and usage of the feature depend on them.
     pub(super) fn require(&self, kind: &str, period: Option<&str>) -> Result<(), Failure> {
         if self.kind == kind && self.period.as_deref() == period {
@@ -120,6 +114,33 @@ impl Feature {
             self.key, self.kind
         )))
     }
+}
+
+/// Sets what a plan allows of a feature.
+pub(super) async fn set_limit(
+    connection: &Client,
+    plan: &str,
+    feature: &str,
+    limit: Limit,
+) -> Result<(), Failure> {
+    let (limit, enabled) = limit.columns(&Feature::get(connection, feature).await?)?;
+    let sql = "INSERT INTO billing.plan_features AS f (plan, feature, limit_value, enabled) VALUES ($1, $2, $3, $4)
+             ON CONFLICT (plan, feature) DO UPDATE SET limit_value = $3, enabled = $4
+             WHERE (f.limit_value, f.enabled) IS DISTINCT FROM ($3, $4)";
+    connection.execute(sql, &[&plan, &feature, &limit, &enabled]).await?;
+    Ok(())
+}
+
+/// Archives a plan, unless it is archived.
+pub(super) async fn archive(connection: &Client, plan: &str) -> pg::Result<()> {
+    let sql =
+        "UPDATE billing.plans SET archived_at = now() WHERE plan = $1 AND archived_at IS NULL";
+    connection.execute(sql, &[&plan]).await?;
+    Ok(())
+}
+
+pub(super) fn unknown_plan(plan: &str) -> Failure {
+    Failure::new(format!("there is no plan {plan}. `tenantry plan list` lists the plans."))
 }
 
 /// Makes a plan the only default plan.
@@ -177,9 +198,15 @@ pub(super) async fn edit(
     print_changes(&before, &after);
     let copied = copy_catalogue(owner, connection).await;
     // Subscribers compare when all databases have the new catalogue.
-    let (channel, notice) = ChangeFeed::notification(None, Change::new(ENTITLEMENTS))?;
-    connection.execute("SELECT pg_notify($1, $2)", &[&channel, &notice]).await?;
+    publish(connection).await?;
     copied
+}
+
+/// Publishes a change of the catalogue to the servers, whose subscribers compare then.
+pub(super) async fn publish(control: &Client) -> Result<(), Failure> {
+    let (channel, notice) = ChangeFeed::notification(None, Change::new(ENTITLEMENTS))?;
+    control.execute("SELECT pg_notify($1, $2)", &[&channel, &notice]).await?;
+    Ok(())
 }
 
 /// Prints the lines that have changed.
@@ -197,7 +224,7 @@ pub(super) fn print_changes(before: &[String], after: &[String]) {
 }
 
 /// Copies the catalogue to the dedicated databases.
-pub(super) async fn copy_catalogue(owner: &Owner, control: &mut Client) -> Result<(), Failure> {
+async fn copy_catalogue(owner: &Owner, control: &mut Client) -> Result<(), Failure> {
     // Serializes concurrent edits, so that the last copy is the newest catalogue.
     control
         .execute("SELECT pg_advisory_lock(hashtextextended('tenantry catalogue', 0))", &[])

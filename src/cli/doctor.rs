@@ -15,13 +15,13 @@ pub(super) struct Doctor {
     database: DatabaseConfig,
 
     /// The plan that new organizations try.
-    #[arg(long, env = "TRIAL_PLAN", value_name = "TRIAL_PLAN")]
+    #[arg(long, env)]
     trial_plan: Option<String>,
 }
 
 impl Doctor {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let options = self.database.options().map_err(Failure::new)?;
+        let options = self.database.options()?;
         runtime()?.block_on(async {
             let databases = Databases::shared(&options)?;
             if let Err(problem) = http::check_migrations(&databases).await {
@@ -31,8 +31,8 @@ impl Doctor {
             let mut findings = options.transport_findings();
             findings.extend(databases.self_check().await?);
             findings.extend(databases.check_features(&usage::declared_features()).await);
-            if let Some(plan) = self.trial_plan.filter(|plan| !plan.is_empty()) {
-                findings.extend(databases.check_trial_plan(&plan).await?);
+            if let Some(plan) = &self.trial_plan {
+                findings.extend(databases.check_trial_plan(plan).await?);
             }
             findings.extend(databases.findings_of_databases().await);
             for finding in &findings {

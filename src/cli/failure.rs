@@ -1,41 +1,41 @@
 //! The failure of a command.
 
+use std::{error::Error, fmt};
+
 /// Why a command failed, as one line.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
+#[derive(Debug)]
 pub struct Failure(String);
 
 impl Failure {
-    pub(super) fn new(message: impl std::fmt::Display) -> Self {
+    pub(super) fn new(message: impl fmt::Display) -> Self {
         Self(message.to_string())
     }
 }
 
-impl From<crate::error::Error> for Failure {
-    fn from(error: crate::error::Error) -> Self {
-        use crate::error::Error;
-        match &error {
-            Error::Contention(cause)
-            | Error::Unavailable(cause)
-            | Error::ReadOnly(cause)
-            | Error::Internal(cause)
-                if let Some(cause) = cause.downcast_ref::<pg::Error>() =>
-            {
-                Self(cause.explained())
-            }
-            _ => Self(error.cause()),
+impl fmt::Display for Failure {
+    fn fmt(&self, text: &mut fmt::Formatter<'_>) -> fmt::Result {
+        text.write_str(&self.0)
+    }
+}
+
+impl<E: Error + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        use crate::error::Error as ApiError;
+        let error: &(dyn Error + 'static) = &error;
+        let of_api = error.downcast_ref();
+        let cause = match of_api {
+            Some(
+                ApiError::Contention(cause)
+                | ApiError::Unavailable(cause)
+                | ApiError::ReadOnly(cause)
+                | ApiError::Internal(cause),
+            ) => cause.downcast_ref(),
+            _ => error.downcast_ref(),
+        };
+        match (cause, of_api) {
+            (Some(cause), _) => Self(pg::Error::explained(cause)),
+            (None, Some(error)) => Self(error.cause()),
+            (None, None) => Self::new(error),
         }
-    }
-}
-
-impl From<serde_json::Error> for Failure {
-    fn from(error: serde_json::Error) -> Self {
-        Self::new(error)
-    }
-}
-
-impl From<pg::Error> for Failure {
-    fn from(error: pg::Error) -> Self {
-        Self(error.explained())
     }
 }

@@ -101,12 +101,8 @@ impl Feature {
 type Row = (String, String, Option<String>, String, Option<String>);
 
 async fn list(connection: &Client) -> Result<(), Failure> {
-    let rows: Vec<Row> = connection
-        .query(
-            "SELECT feature, kind::text, period::text, name, unit FROM billing.features ORDER BY position, feature",
-            &[],
-        )
-        .await?;
+    let sql = "SELECT feature, kind::text, period::text, name, unit FROM billing.features ORDER BY position, feature";
+    let rows: Vec<Row> = connection.query(sql, &[]).await?;
     for (key, kind, period, name, unit) in rows {
         let period = period.unwrap_or_default();
         let unit = unit.map(|unit| format!(" ({unit})")).unwrap_or_default();
@@ -118,18 +114,16 @@ async fn list(connection: &Client) -> Result<(), Failure> {
 impl Add {
     async fn run(self, connection: &Client) -> Result<(), Failure> {
         let (kind, period) = columns(connection, &self.key, self.kind, self.period).await?;
-        connection
-            .execute(
-                "INSERT INTO billing.features AS f (feature, kind, period, name, unit, description, position)
+        let sql = "INSERT INTO billing.features AS f (feature, kind, period, name, unit, description, position)
              SELECT $1, $2::text::billing.feature_kind, $3::text::billing.feature_period,
                     coalesce($4, initcap(left($1, 1)) || replace(substr($1, 2), '_', ' ')), $5, $6,
                     coalesce(max(position), 0) + 1 FROM billing.features
              ON CONFLICT (feature) DO UPDATE SET name = coalesce($4, f.name), unit = coalesce($5, f.unit),
                  description = coalesce($6, f.description)
              WHERE (f.name, f.unit, f.description)
-                 IS DISTINCT FROM (coalesce($4, f.name), coalesce($5, f.unit), coalesce($6, f.description))",
-                &[&self.key, &kind, &period, &self.name, &self.unit, &self.description],
-            )
+                 IS DISTINCT FROM (coalesce($4, f.name), coalesce($5, f.unit), coalesce($6, f.description))";
+        connection
+            .execute(sql, &[&self.key, &kind, &period, &self.name, &self.unit, &self.description])
             .await?;
         Ok(())
     }
@@ -159,7 +153,7 @@ pub(super) async fn columns(
     Ok((kind, period))
 }
 
-fn name_of(value: &impl ValueEnum) -> String {
+pub(super) fn name_of(value: &impl ValueEnum) -> String {
     let name = value.to_possible_value().map(|value| value.get_name().replace('-', "_"));
     name.unwrap_or_default()
 }

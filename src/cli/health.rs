@@ -28,7 +28,7 @@ impl Health {
         let url = format!("http://{address}/{path}");
         runtime()?.block_on(async {
             let client = reqwest::Client::builder().no_proxy().timeout(WAIT).build();
-            let response = client.map_err(Failure::new)?.get(&url).send().await;
+            let response = client?.get(&url).send().await;
             match response.map(|response| response.status()) {
                 Ok(status) if status.is_success() => Ok(()),
                 Ok(status) => Err(Failure::new(format!("{url} responded with {status}"))),

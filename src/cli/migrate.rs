@@ -5,12 +5,12 @@ use migration::{Passwords, Report, Schemas, dedicated};
 use pg::{Client, ConnectOptions};
 
 use super::{
-    Failure, counted,
+    Failure, catalogue, counted,
     owner_connection::{check_control, connect_as_owner, in_use, known_as, warn_of_transport},
     runtime, say,
 };
 use crate::{
-    config::{NamedDatabase, databases, parse_database_url},
+    config::{NamedDatabase, databases, parse_database_url, required},
     tenancy::system_password,
 };
 
@@ -19,42 +19,27 @@ use crate::{
 pub(super) struct Migrate {
     /// The database as a role that may create roles: a superuser, or the owner of the database with
     /// CREATEROLE.
-    #[arg(
-        long,
-        env = "MIGRATION_DATABASE_URL",
-        value_name = "MIGRATION_DATABASE_URL",
-        hide_env_values = true
-    )]
+    #[arg(long, env, hide_env_values = true)]
     migration_database_url: Option<String>,
 
     /// The address that servers will use. Its password becomes the password of the role
     /// tenantry_app.
-    #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     database_url: Option<String>,
 
     /// The address that servers will use for background work. Its password becomes the password of
     /// the role tenantry_system. When not set, that password is derived from DATABASE_URL.
-    #[arg(
-        long,
-        env = "SYSTEM_DATABASE_URL",
-        value_name = "SYSTEM_DATABASE_URL",
-        hide_env_values = true
-    )]
+    #[arg(long, env, hide_env_values = true)]
     system_database_url: Option<String>,
 
     /// Dedicated databases as NAME=URL, separated by white space, each as a role that may create
     /// roles.
-    #[arg(
-        long,
-        env = "MIGRATION_DATABASES",
-        value_name = "MIGRATION_DATABASES",
-        hide_env_values = true
-    )]
+    #[arg(long, env, hide_env_values = true)]
     migration_databases: Option<String>,
 
     /// The same databases as servers will use them. Their passwords become those of the role
     /// tenantry_app there.
-    #[arg(long, env = "DATABASES", value_name = "DATABASES", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     databases: Option<String>,
 
     /// How many dedicated schemas are migrated at the same time, each over a separate connection.
@@ -64,26 +49,21 @@ pub(super) struct Migrate {
 
 impl Migrate {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let url = self.migration_database_url.as_deref().ok_or_else(|| {
-            Failure::new(
-                "MIGRATION_DATABASE_URL is not set. Set it to the database as a role that may create roles, \
-                 for example postgres://postgres:PASSWORD@HOST/DATABASE.",
-            )
-        })?;
-        let options = parse_database_url("MIGRATION_DATABASE_URL", url).map_err(Failure::new)?;
+        let remedy = "Set it to the database as a role that may create roles, \
+                      for example postgres://postgres:PASSWORD@HOST/DATABASE.";
+        let url =
+            required("MIGRATION_DATABASE_URL", self.migration_database_url.as_deref(), remedy)?;
+        let options = parse_database_url("MIGRATION_DATABASE_URL", url)?;
         warn_of_transport("MIGRATION_DATABASE_URL", &options);
-        let login = self.database_url.as_deref();
-        let app = login.map(|url| app_password("DATABASE_URL", url)).transpose()?.flatten();
-        let system = self.system_database_url.as_deref();
-        let system = system
-            .map(|url| password_of("SYSTEM_DATABASE_URL", url, migration::SYSTEM_ROLE))
-            .transpose()?
-            .flatten();
-        let password = Logins { system: system.or_else(|| derived(app.as_deref())), app };
+        let mut logins = Logins::of("DATABASE_URL", self.database_url.as_deref())?;
+        if let Some(url) = &self.system_database_url {
+            let given = password_of("SYSTEM_DATABASE_URL", url, migration::SYSTEM_ROLE)?;
+            logins.system = given.or(logins.system);
+        }
         let there = self.dedicated()?;
         runtime()?.block_on(async {
             let report = self
-                .migrate(&options, password.passwords())
+                .migrate(&options, logins.passwords())
                 .await
                 .map_err(|error| Failure::new(format!("the database was not migrated: {error}")))?;
             let mut failed = report_run(&report, None);
@@ -132,19 +112,16 @@ impl Migrate {
     /// The configured dedicated databases, with the passwords that servers use there.
     fn dedicated(&self) -> Result<Vec<DedicatedDatabase>, Failure> {
         let read = |variable, text: &Option<String>| {
-            databases(variable, text.as_deref().unwrap_or_default()).map_err(Failure::new)
+            databases(variable, text.as_deref().unwrap_or_default())
         };
         let served = read("DATABASES", &self.databases)?;
         read("MIGRATION_DATABASES", &self.migration_databases)?
             .into_iter()
             .map(|NamedDatabase { name, connect, .. }| {
                 let login = served.iter().find(|database| database.name == name);
-                let password = login
-                    .map(|login| app_password(&format!("DATABASES: {name}"), &login.url))
-                    .transpose()?
-                    .flatten();
-                let password = Logins { system: derived(password.as_deref()), app: password };
-                Ok(DedicatedDatabase { name, connect, password })
+                let login = login.map(|database| database.url.as_str());
+                let logins = Logins::of(&format!("DATABASES: {name}"), login)?;
+                Ok(DedicatedDatabase { name, connect, logins })
             })
             .collect()
     }
@@ -156,14 +133,12 @@ impl Migrate {
     ) -> Result<Report, Failure> {
         warn_of_transport(&format!("MIGRATION_DATABASES: {}", database.name), &database.connect);
         check_unused(control, database).await?;
-        let report = self
-            .migrate(&database.connect, database.password.passwords())
-            .await
-            .map_err(Failure::new)?;
+        let report = self.migrate(&database.connect, database.logins.passwords()).await?;
         let mut there = connect_as_owner(&database.connect).await?;
-        dedicated::dedicate(&mut there, &database.name).await.map_err(Failure::new)?;
+        dedicated::dedicate(&mut there, &database.name).await?;
         if dedicated::copy_catalogue(control, &mut there).await? {
             say(format!("copied the plans to the database {}", database.name));
+            catalogue::publish(control).await?;
         }
         Ok(report)
     }
@@ -171,8 +146,7 @@ impl Migrate {
     /// Warns of dedicated databases that are in use or will be, but were not migrated.
     async fn warn(&self, control: &Client, migrated: &[DedicatedDatabase]) -> Result<(), Failure> {
         let is_missing = |name: &str| !migrated.iter().any(|database| database.name == name);
-        let served = databases("DATABASES", self.databases.as_deref().unwrap_or_default())
-            .map_err(Failure::new)?;
+        let served = databases("DATABASES", self.databases.as_deref().unwrap_or_default())?;
         for NamedDatabase { name, .. } in served.iter().filter(|served| is_missing(&served.name)) {
             say(format!(
                 "warning: the database {name} of DATABASES is not in MIGRATION_DATABASES and was not migrated"
@@ -193,7 +167,7 @@ impl Migrate {
 struct DedicatedDatabase {
     name: String,
     connect: ConnectOptions,
-    password: Logins,
+    logins: Logins,
 }
 
 /// The passwords of the two roles that servers log in as.
@@ -203,22 +177,22 @@ struct Logins {
 }
 
 impl Logins {
+    /// Those in the address of a server's login, which must be the app role. The password of
+    /// background work is derived.
+    fn of(variable: &str, address: Option<&str>) -> Result<Self, Failure> {
+        let password = |address| password_of(variable, address, migration::APP_ROLE);
+        let app = address.map(password).transpose()?.flatten();
+        Ok(Self { system: app.as_deref().map(system_password), app })
+    }
+
     fn passwords(&self) -> Passwords<'_> {
         Passwords { app: self.app.as_deref(), system: self.system.as_deref() }
     }
 }
 
-fn derived(app_password: Option<&str>) -> Option<String> {
-    app_password.map(system_password)
-}
-
-/// Returns the password in the address of a server's login, which must be the app role.
-fn app_password(variable: &str, address: &str) -> Result<Option<String>, Failure> {
-    password_of(variable, address, migration::APP_ROLE)
-}
-
+/// Returns the password in the address of a login, which must be this role.
 fn password_of(variable: &str, address: &str, role: &str) -> Result<Option<String>, Failure> {
-    let login = parse_database_url(variable, address).map_err(Failure::new)?;
+    let login = parse_database_url(variable, address)?;
     if login.user() != role {
         return Err(Failure::new(format!(
             "{variable} logs in as {}. Servers must use the role {role}.",
@@ -252,12 +226,8 @@ async fn check_unused(control: &Client, database: &DedicatedDatabase) -> Result<
 
 /// Identifies a database among all servers.
 async fn identity(connection: &Client) -> pg::Result<(i64, String)> {
-    connection
-        .query_one(
-            "SELECT system_identifier, current_database()::text FROM pg_control_system()",
-            &[],
-        )
-        .await
+    let sql = "SELECT system_identifier, current_database()::text FROM pg_control_system()";
+    connection.query_one(sql, &[]).await
 }
 
 /// Prints what was done in the control database, or in the dedicated database `database`. Returns

@@ -5,7 +5,7 @@ use pg::{Client, ConnectOptions};
 
 use super::{Failure, say};
 use crate::{
-    config::{NamedDatabase, databases, parse_database_url},
+    config::{NamedDatabase, databases, parse_database_url, required},
     tenancy::transport_finding,
 };
 
@@ -13,36 +13,22 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(super) struct Owner {
     /// The database as a role that may act as tenantry_owner.
-    #[arg(
-        long,
-        env = "MIGRATION_DATABASE_URL",
-        value_name = "MIGRATION_DATABASE_URL",
-        hide_env_values = true,
-        global = true
-    )]
+    #[arg(long, env, hide_env_values = true, global = true)]
     migration_database_url: Option<String>,
 
     /// Dedicated databases as NAME=URL, separated by white space, each as a role that may act as
     /// tenantry_owner.
-    #[arg(
-        long,
-        env = "MIGRATION_DATABASES",
-        value_name = "MIGRATION_DATABASES",
-        hide_env_values = true,
-        global = true
-    )]
+    #[arg(long, env, hide_env_values = true, global = true)]
     migration_databases: Option<String>,
 }
 
 impl Owner {
     /// Connects to the control database as the owner of every table.
     pub(super) async fn connect(&self) -> Result<Client, Failure> {
-        let url = self.migration_database_url.as_deref().ok_or_else(|| {
-            Failure::new(
-                "MIGRATION_DATABASE_URL is not set. Set it to the database as a role that may act as tenantry_owner.",
-            )
-        })?;
-        let options = parse_database_url("MIGRATION_DATABASE_URL", url).map_err(Failure::new)?;
+        let remedy = "Set it to the database as a role that may act as tenantry_owner.";
+        let url =
+            required("MIGRATION_DATABASE_URL", self.migration_database_url.as_deref(), remedy)?;
+        let options = parse_database_url("MIGRATION_DATABASE_URL", url)?;
         warn_of_transport("MIGRATION_DATABASE_URL", &options);
         let connection = connect_as_owner(&options).await?;
         check_control(&connection).await?;
@@ -52,7 +38,7 @@ impl Owner {
     /// The configured dedicated databases.
     pub(super) fn databases(&self) -> Result<Vec<NamedDatabase>, Failure> {
         let text = self.migration_databases.as_deref().unwrap_or_default();
-        databases("MIGRATION_DATABASES", text).map_err(Failure::new)
+        Ok(databases("MIGRATION_DATABASES", text)?)
     }
 
     /// Connects to one of them as the owner of every table.
@@ -124,14 +110,10 @@ pub(super) async fn check_control(connection: &Client) -> Result<(), Failure> {
 /// The dedicated databases that, according to the control database, hold an organization or a
 /// stale copy.
 pub(super) async fn in_use(control: &Client) -> pg::Result<Vec<String>> {
-    control
-        .query(
-            "SELECT DISTINCT substring(place FROM 10) AS name
+    let sql = "SELECT DISTINCT substring(place FROM 10) AS name
          FROM app.placements p, unnest(ARRAY[p.placement, p.moving_to, p.old_placement]) place
-         WHERE place LIKE 'database:%' ORDER BY name",
-            &[],
-        )
-        .await
+         WHERE place LIKE 'database:%' ORDER BY name";
+    control.query(sql, &[]).await
 }
 
 /// Returns the name of a dedicated database, or `None` for a control database of any version.

@@ -7,7 +7,7 @@ use pg::Client;
 
 use super::{
     Failure,
-    catalogue::{self, Feature, Limit, limit_sql, make_default},
+    catalogue::{self, Limit, limit_sql, make_default, set_limit, unknown_plan},
     feature::{parse_key, parse_name},
     owner_connection::Owner,
     plan_file, plan_price, runtime, say,
@@ -28,21 +28,8 @@ pub(super) struct Plan {
 enum Action {
     /// List all plans and their limits.
     List,
-    Add(Add),
-    /// Set the limit of a feature in a plan.
-    Set {
-        /// The plan's key, for example pro.
-        plan: String,
-        /// The feature's key, for example projects.
-        feature: String,
-        /// A number, unlimited or off; on or off for a flag.
-        limit: Limit,
-    },
-    /// Offer a plan no longer. Organizations that have it keep it.
-    Archive {
-        /// The plan's key, for example pro.
-        plan: String,
-    },
+    #[command(flatten)]
+    Edit(Edit),
     /// Write the catalogue of features, plans and Stripe prices to a JSON file.
     Export {
         /// The file. - is the standard output.
@@ -58,6 +45,25 @@ enum Action {
         /// prices. Subscriptions at them have the plan.
         #[arg(long)]
         retire: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum Edit {
+    Add(Add),
+    /// Set the limit of a feature in a plan.
+    Set {
+        /// The plan's key, for example pro.
+        plan: String,
+        /// The feature's key, for example projects.
+        feature: String,
+        /// A number, unlimited or off; on or off for a flag.
+        limit: Limit,
+    },
+    /// Offer a plan no longer. Organizations that have it keep it.
+    Archive {
+        /// The plan's key, for example pro.
+        plan: String,
     },
     Price(plan_price::Price),
 }
@@ -92,37 +98,38 @@ impl Plan {
     pub(super) fn run(self) -> Result<(), Failure> {
         runtime()?.block_on(async {
             let mut connection = self.owner.connect().await?;
-            let owner = &self.owner;
             match self.action {
                 Action::List => list(&connection).await,
                 Action::Export { file } => plan_file::export(&connection, &file).await,
-                Action::Price(price) => {
-                    let set = async |transaction: &Client| price.run(transaction).await;
-                    catalogue::edit(owner, &mut connection, set).await
-                }
-                Action::Add(add) => {
-                    catalogue::edit(owner, &mut connection, async |transaction| {
-                        add.run(transaction).await
+                Action::Edit(edit) => {
+                    catalogue::edit(&self.owner, &mut connection, async |transaction| {
+                        edit.run(transaction).await
                     })
                     .await
                 }
-                Action::Set { plan, feature, limit } => {
-                    let set =
-                        async |transaction: &Client| set(transaction, &plan, &feature, limit).await;
-                    catalogue::edit(owner, &mut connection, set).await
-                }
-                Action::Archive { plan } => {
-                    let archive = async |transaction: &Client| archive(transaction, &plan).await;
-                    catalogue::edit(owner, &mut connection, archive).await
-                }
                 Action::Import { file, retire } => {
-                    let catalogue = plan_file::read(&file)?;
-                    let apply =
-                        async |transaction: &Client| catalogue.apply(transaction, retire).await;
-                    catalogue::edit(owner, &mut connection, apply).await
+                    let file = plan_file::read(&file)?;
+                    catalogue::edit(&self.owner, &mut connection, async |transaction| {
+                        file.apply(transaction, retire).await
+                    })
+                    .await
                 }
             }
         })
+    }
+}
+
+impl Edit {
+    async fn run(&self, connection: &Client) -> Result<(), Failure> {
+        match self {
+            Self::Add(add) => add.run(connection).await,
+            Self::Price(price) => price.run(connection).await,
+            Self::Archive { plan } => archive(connection, plan).await,
+            Self::Set { plan, feature, limit } => {
+                require(connection, plan).await?;
+                set_limit(connection, plan, feature, *limit).await
+            }
+        }
     }
 }
 
@@ -144,44 +151,20 @@ async fn list(connection: &Client) -> Result<(), Failure> {
     plan_price::list(connection).await
 }
 
-async fn set(connection: &Client, plan: &str, key: &str, limit: Limit) -> Result<(), Failure> {
-    let (limit, enabled) = limit.columns(&Feature::get(connection, key).await?)?;
-    if !exists(connection, plan).await? {
-        return Err(unknown(plan));
-    }
-    connection
-        .execute(
-            "INSERT INTO billing.plan_features AS f (plan, feature, limit_value, enabled) VALUES ($1, $2, $3, $4)
-         ON CONFLICT (plan, feature) DO UPDATE SET limit_value = $3, enabled = $4
-         WHERE (f.limit_value, f.enabled) IS DISTINCT FROM ($3, $4)",
-            &[&plan, &key, &limit, &enabled],
-        )
-        .await?;
-    Ok(())
-}
-
 impl Add {
     async fn run(&self, connection: &Client) -> Result<(), Failure> {
         let exists = exists(connection, &self.plan).await?;
         if let Some(position) = self.position {
             // Makes room, unless the position is free or the plan's own.
-            connection
-                .execute(
-                    "UPDATE billing.plans SET position = position + 1 WHERE position >= $1
-                     AND EXISTS (SELECT FROM billing.plans WHERE position = $1 AND plan <> $2)",
-                    &[&position, &self.plan],
-                )
-                .await?;
+            let sql = "UPDATE billing.plans SET position = position + 1 WHERE position >= $1
+                     AND EXISTS (SELECT FROM billing.plans WHERE position = $1 AND plan <> $2)";
+            connection.execute(sql, &[&position, &self.plan]).await?;
         }
-        connection
-            .execute(
-                "INSERT INTO billing.plans AS p (plan, name, position)
+        let sql = "INSERT INTO billing.plans AS p (plan, name, position)
              SELECT $1, $2, coalesce($3, max(position) + 1, 1) FROM billing.plans
              ON CONFLICT (plan) DO UPDATE SET name = $2, position = coalesce($3, p.position), archived_at = NULL
-             WHERE (p.name, p.position) IS DISTINCT FROM ($2, coalesce($3, p.position)) OR p.archived_at IS NOT NULL",
-                &[&self.plan, &self.name, &self.position],
-            )
-            .await?;
+             WHERE (p.name, p.position) IS DISTINCT FROM ($2, coalesce($3, p.position)) OR p.archived_at IS NOT NULL";
+        connection.execute(sql, &[&self.plan, &self.name, &self.position]).await?;
         if let Some(like) = self.like.as_ref().filter(|_| !exists) {
             copy_limits(connection, like, &self.plan).await?;
         }
@@ -193,16 +176,10 @@ impl Add {
 }
 
 async fn copy_limits(connection: &Client, from: &str, to: &str) -> Result<(), Failure> {
-    if !exists(connection, from).await? {
-        return Err(unknown(from));
-    }
-    connection
-        .execute(
-            "INSERT INTO billing.plan_features (plan, feature, limit_value, enabled)
-             SELECT $2, feature, limit_value, enabled FROM billing.plan_features WHERE plan = $1",
-            &[&from, &to],
-        )
-        .await?;
+    require(connection, from).await?;
+    let sql = "INSERT INTO billing.plan_features (plan, feature, limit_value, enabled)
+             SELECT $2, feature, limit_value, enabled FROM billing.plan_features WHERE plan = $1";
+    connection.execute(sql, &[&from, &to]).await?;
     Ok(())
 }
 
@@ -211,18 +188,12 @@ async fn archive(connection: &Client, plan: &str) -> Result<(), Failure> {
         .query_opt("SELECT is_default FROM billing.plans WHERE plan = $1", &[&plan])
         .await?;
     match is_default {
-        None => return Err(unknown(plan)),
-        Some(true) => {
-            return Err(Failure::new(format!(
-                "{plan} is the default plan. Make another plan the default first: tenantry plan add KEY NAME --default"
-            )));
-        }
-        Some(false) => {}
+        None => Err(unknown_plan(plan)),
+        Some(true) => Err(Failure::new(format!(
+            "{plan} is the default plan. Make another plan the default first: tenantry plan add KEY NAME --default"
+        ))),
+        Some(false) => Ok(catalogue::archive(connection, plan).await?),
     }
-    let sql =
-        "UPDATE billing.plans SET archived_at = now() WHERE plan = $1 AND archived_at IS NULL";
-    connection.execute(sql, &[&plan]).await?;
-    Ok(())
 }
 
 async fn exists(connection: &Client, plan: &str) -> pg::Result<bool> {
@@ -230,6 +201,6 @@ async fn exists(connection: &Client, plan: &str) -> pg::Result<bool> {
     connection.query_one(sql, &[&plan]).await
 }
 
-fn unknown(plan: &str) -> Failure {
-    Failure::new(format!("there is no plan {plan}. `tenantry plan list` lists the plans."))
+async fn require(connection: &Client, plan: &str) -> Result<(), Failure> {
+    if exists(connection, plan).await? { Ok(()) } else { Err(unknown_plan(plan)) }
 }

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::{
     Failure,
-    catalogue::{Feature, Limit, limit_sql, make_default},
+    catalogue::{Limit, archive, limit_sql, make_default, set_limit},
     feature::{Kind, Period, columns, parse_key, parse_name},
     plan_file_prices::{self, PriceEntry},
     print,
@@ -184,8 +184,7 @@ impl Catalogue {
             make_default(connection, &default.key).await?;
         }
         for plan in self.plans.iter().filter(|plan| plan.archived) {
-            let sql = "UPDATE billing.plans SET archived_at = now() WHERE plan = $1 AND archived_at IS NULL";
-            connection.execute(sql, &[&plan.key]).await?;
+            archive(connection, &plan.key).await?;
         }
         let features: Vec<_> = self.features.iter().map(|feature| feature.key.as_str()).collect();
         let plans: Vec<_> = self.plans.iter().map(|plan| plan.key.as_str()).collect();
@@ -211,15 +210,11 @@ impl FeatureEntry {
     async fn apply(&self, connection: &Client, position: i32) -> Result<(), Failure> {
         let Self { key, kind, name, unit, description, period } = self;
         let (kind, period) = columns(connection, key, *kind, *period).await?;
-        connection
-            .execute(
-                "INSERT INTO billing.features AS f (feature, kind, period, name, unit, description, position)
+        let sql = "INSERT INTO billing.features AS f (feature, kind, period, name, unit, description, position)
              VALUES ($1, $2::text::billing.feature_kind, $3::text::billing.feature_period, $4, $5, $6, $7)
              ON CONFLICT (feature) DO UPDATE SET name = $4, unit = $5, description = $6, position = $7
-             WHERE (f.name, f.unit, f.description, f.position) IS DISTINCT FROM ($4, $5, $6, $7)",
-                &[key, &kind, &period, name, unit, description, &position],
-            )
-            .await?;
+             WHERE (f.name, f.unit, f.description, f.position) IS DISTINCT FROM ($4, $5, $6, $7)";
+        connection.execute(sql, &[key, &kind, &period, name, unit, description, &position]).await?;
         Ok(())
     }
 }
@@ -227,36 +222,20 @@ impl FeatureEntry {
 impl PlanEntry {
     async fn apply(&self, connection: &Client, position: i32) -> Result<(), Failure> {
         let Self { key, name, limits, .. } = self;
-        connection
-            .execute(
-                "INSERT INTO billing.plans AS p (plan, name, position) VALUES ($1, $2, $3)
+        let sql = "INSERT INTO billing.plans AS p (plan, name, position) VALUES ($1, $2, $3)
              ON CONFLICT (plan) DO UPDATE SET name = $2, position = $3,
                  archived_at = CASE WHEN $4 THEN p.archived_at END
-             WHERE (p.name, p.position) IS DISTINCT FROM ($2, $3) OR (p.archived_at IS NULL) = $4",
-                &[key, name, &position, &self.archived],
-            )
-            .await?;
+             WHERE (p.name, p.position) IS DISTINCT FROM ($2, $3) OR (p.archived_at IS NULL) = $4";
+        connection.execute(sql, &[key, name, &position, &self.archived]).await?;
         let kept: Vec<_> = limits.keys().map(String::as_str).collect();
-        connection
-            .execute(
-                "DELETE FROM billing.plan_features WHERE plan = $1 AND feature <> ALL ($2)",
-                &[key, &kept],
-            )
-            .await?;
+        let sql = "DELETE FROM billing.plan_features WHERE plan = $1 AND feature <> ALL ($2)";
+        connection.execute(sql, &[key, &kept]).await?;
         for (feature, limit) in limits {
             let text = limit.as_str().map_or_else(|| limit.to_string(), ToOwned::to_owned);
             let limit: Limit = text.parse().map_err(|problem| {
                 Failure::new(format!("the limit of {feature} in {key} {problem}"))
             })?;
-            let (limit, enabled) = limit.columns(&Feature::get(connection, feature).await?)?;
-            connection
-                .execute(
-                    "INSERT INTO billing.plan_features AS f (plan, feature, limit_value, enabled) VALUES ($1, $2, $3, $4)
-                 ON CONFLICT (plan, feature) DO UPDATE SET limit_value = $3, enabled = $4
-                 WHERE (f.limit_value, f.enabled) IS DISTINCT FROM ($3, $4)",
-                    &[key, feature, &limit, &enabled],
-                )
-                .await?;
+            set_limit(connection, key, feature, limit).await?;
         }
         Ok(())
     }

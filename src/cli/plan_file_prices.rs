@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Failure,
+    feature::name_of,
     plan_price::{Interval, parse_currency, parse_price, require_plan},
 };
 
@@ -53,7 +54,7 @@ pub(super) fn check<'file>(
             if amount.is_some_and(|amount| amount < 0) || (amount.is_some() && currency.is_none()) {
                 return Err(format!("the amount of {id} must be at least 0, with a currency"));
             }
-            if !retired && !sold.insert((interval.name(), currency)) {
+            if !retired && !sold.insert((interval, currency)) {
                 return Err(format!(
                     "{plan} has several prices for sale with the interval and currency of {id}. Mark the others as retired."
                 ));
@@ -73,27 +74,18 @@ pub(super) async fn apply(
 ) -> Result<(), Failure> {
     let named: Vec<_> = prices.iter().map(|price| price.id.as_str()).collect();
     if retire {
-        connection
-            .execute(
-                "UPDATE billing.plan_prices SET for_sale = false
-                 WHERE plan = $1 AND for_sale AND stripe_price_id <> ALL ($2)",
-                &[&plan, &named],
-            )
-            .await?;
+        let sql = "UPDATE billing.plan_prices SET for_sale = false
+                 WHERE plan = $1 AND for_sale AND stripe_price_id <> ALL ($2)";
+        connection.execute(sql, &[&plan, &named]).await?;
     }
     for price in prices {
         price.apply(connection, plan).await?;
     }
-    let other: Option<String> = connection
-        .query(
-            "SELECT old.stripe_price_id FROM billing.plan_prices old JOIN billing.plan_prices new USING (plan, interval)
+    let sql = "SELECT old.stripe_price_id FROM billing.plan_prices old JOIN billing.plan_prices new USING (plan, interval)
              WHERE plan = $1 AND old.for_sale AND new.for_sale AND old.currency IS NOT DISTINCT FROM new.currency
                  AND old.stripe_price_id <> ALL ($2) AND new.stripe_price_id = ANY ($2)
-             ORDER BY 1 LIMIT 1",
-            &[&plan, &named],
-        )
-        .await?
-        .pop();
+             ORDER BY 1 LIMIT 1";
+    let other: Option<String> = connection.query(sql, &[&plan, &named]).await?.pop();
     match other {
         None => Ok(()),
         Some(other) => Err(Failure::new(format!(
@@ -105,18 +97,16 @@ pub(super) async fn apply(
 impl PriceEntry {
     async fn apply(&self, connection: &Client, plan: &str) -> Result<(), Failure> {
         let Self { id, interval, currency, amount, per_seat, retired } = self;
-        let interval = interval.name();
+        let interval = name_of(interval);
         require_plan(connection, id, plan).await?;
-        connection
-            .execute(
-                "INSERT INTO billing.plan_prices AS r (stripe_price_id, plan, interval, currency, unit_amount, per_seat, for_sale)
+        let sql = "INSERT INTO billing.plan_prices AS r (stripe_price_id, plan, interval, currency, unit_amount, per_seat, for_sale)
                  VALUES ($1, $2, $3, $4, $5, $6, NOT $7)
                  ON CONFLICT (stripe_price_id) DO UPDATE
                      SET interval = $3, currency = $4, unit_amount = $5, per_seat = $6, for_sale = NOT $7
                      WHERE (r.interval, r.currency, r.unit_amount, r.per_seat, r.for_sale)
-                         IS DISTINCT FROM ($3, $4, $5, $6, NOT $7)",
-                &[id, &plan, &interval, currency, amount, per_seat, retired],
-            )
+                         IS DISTINCT FROM ($3, $4, $5, $6, NOT $7)";
+        connection
+            .execute(sql, &[id, &plan, &interval, currency, amount, per_seat, retired])
             .await?;
         Ok(())
     }

@@ -5,7 +5,7 @@ use clap::ValueEnum;
 use pg::Client;
 use serde::{Deserialize, Serialize};
 
-use super::{Failure, say};
+use super::{Failure, catalogue::unknown_plan, feature::name_of, say};
 
 /// Add a Stripe price of a plan, or retire one. A new price for sale replaces the one with the same
 /// interval and currency: existing subscriptions at it keep the plan. For a known price, values that
@@ -45,20 +45,11 @@ pub(super) struct Price {
     moves: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Interval {
     Month,
     Year,
-}
-
-impl Interval {
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Month => "month",
-            Self::Year => "year",
-        }
-    }
 }
 
 impl Price {
@@ -67,10 +58,8 @@ impl Price {
         if !self.moves {
             require_plan(connection, &self.price, &self.plan).await?;
         }
-        let interval = self.interval.map(Interval::name);
-        let changed = connection
-            .execute(
-                "WITH terms AS (
+        let interval = self.interval.as_ref().map(name_of);
+        let sql = "WITH terms AS (
                      SELECT p.plan, coalesce($3, old.interval, 'month') AS interval, coalesce($4, old.currency) AS currency,
                          coalesce($5, old.unit_amount) AS unit_amount, coalesce($6, old.per_seat, false) AS per_seat
                      FROM billing.plans p LEFT JOIN billing.plan_prices old ON old.stripe_price_id = $1
@@ -84,17 +73,23 @@ impl Price {
                  SELECT $1, plan, interval, currency, unit_amount, per_seat, NOT $7 FROM terms
                  ON CONFLICT (stripe_price_id) DO UPDATE
                      SET plan = excluded.plan, interval = excluded.interval, currency = excluded.currency,
-                         unit_amount = excluded.unit_amount, per_seat = excluded.per_seat, for_sale = excluded.for_sale",
+                         unit_amount = excluded.unit_amount, per_seat = excluded.per_seat, for_sale = excluded.for_sale";
+        let changed = connection
+            .execute(
+                sql,
                 &[
-                    &self.price, &self.plan, &interval, &self.currency, &self.amount, &self.per_seat, &self.retire,
+                    &self.price,
+                    &self.plan,
+                    &interval,
+                    &self.currency,
+                    &self.amount,
+                    &self.per_seat,
+                    &self.retire,
                 ],
             )
             .await?;
         if changed == 0 {
-            let plan = &self.plan;
-            return Err(Failure::new(format!(
-                "there is no plan {plan}. `tenantry plan list` lists the plans."
-            )));
+            return Err(unknown_plan(&self.plan));
         }
         Ok(())
     }
@@ -121,15 +116,11 @@ type PriceRow = (String, String, String);
 
 /// Lists all known prices.
 pub(super) async fn list(connection: &Client) -> Result<(), Failure> {
-    let rows: Vec<PriceRow> = connection
-        .query(
-            "SELECT p.plan, r.stripe_price_id, concat_ws(' ', r.interval, r.unit_amount, r.currency,
+    let sql = "SELECT p.plan, r.stripe_price_id, concat_ws(' ', r.interval, r.unit_amount, r.currency,
                  CASE WHEN r.per_seat THEN 'per seat' END, CASE WHEN NOT r.for_sale THEN 'retired' END)
              FROM billing.plan_prices r JOIN billing.plans p USING (plan)
-             ORDER BY p.position, r.for_sale DESC, r.interval, r.stripe_price_id",
-            &[],
-        )
-        .await?;
+             ORDER BY p.position, r.for_sale DESC, r.interval, r.stripe_price_id";
+    let rows: Vec<PriceRow> = connection.query(sql, &[]).await?;
     for (plan, price, terms) in rows {
         say(format!("{plan:<12} {price:<33}  {terms}"));
     }

@@ -1,18 +1,17 @@
 //! `tenantry serve`: the production server. It does not start if the self-check finds a fault.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 
 use super::{
     Failure, runtime,
-    server::{build, serve_operators, stop_signal},
+    server::{ServerConfig, serve_operators, stop_signal},
 };
 use crate::{
-    background::Background,
-    config::{BusinessConfig, DatabaseConfig, HttpConfig, JwtConfig, ListenConfig, LogConfig},
+    config::{ListenConfig, is_loopback},
     http, telemetry,
-    tenancy::{Databases, Severity},
+    tenancy::Databases,
 };
 
 /// Run the production server.
@@ -24,91 +23,51 @@ pub(super) struct Serve {
     #[command(flatten)]
     listen: ListenConfig,
     #[command(flatten)]
-    database: DatabaseConfig,
-    #[command(flatten)]
-    jwt: JwtConfig,
-    #[command(flatten)]
-    http: HttpConfig,
-    #[command(flatten)]
-    business: BusinessConfig,
-    #[command(flatten)]
-    log: LogConfig,
+    server: ServerConfig,
 }
 
 impl Serve {
     pub(super) fn run(self) -> Result<(), Failure> {
-        let _telemetry = telemetry::start(&self.log, "info").map_err(Failure::new)?;
-        let options = self.database.options().map_err(Failure::new)?;
+        let _telemetry = telemetry::start(&self.server.log, "info")?;
+        let options = self.server.database.options()?;
         for finding in options.transport_findings() {
             tracing::warn!(%finding, "a connection to PostgreSQL is not protected");
         }
         runtime()?.block_on(async {
-            let databases = Databases::shared(&options)?;
-            let mailer = self.business.mail.mailer().map_err(Failure::new)?;
-            let server = build(&self.http, &self.jwt, &self.business, databases, Vec::new())?;
-            let problems = http::problems(&server.service.databases).await;
-            match problems.as_slice() {
-                [] => {}
-                [problem] => return Err(Failure::new(problem)),
-                [problem, others @ ..] => {
-                    let count = others.len();
-                    return Err(Failure::new(format!(
-                        "{problem} (and {count} more; run `tenantry doctor` to list them)"
-                    )));
-                }
-            }
+            let ready = self.server.build(Databases::shared(&options)?, Vec::new()).await?;
             self.warn()?;
-            self.check_trial_plan(&server.service.databases).await?;
-            if let Some(problem) = server.service.databases.replica_problem().await {
+            let databases = &ready.server.service.databases;
+            if let Some(problem) = databases.replica_problem().await {
                 tracing::warn!(problem, "DATABASE_REPLICA_URL cannot be used");
             }
             // A fault of a dedicated database affects only its organizations, so the server starts.
-            for finding in server.service.databases.findings_of_databases().await {
+            for finding in databases.findings_of_databases().await {
                 tracing::warn!(%finding, "a dedicated database has a fault");
             }
             let listener = TcpListener::bind(self.listen.listen_addr).await.map_err(|error| {
                 Failure::new(format!("LISTEN_ADDR {}: {error}", self.listen.listen_addr))
             })?;
-            let address = listener.local_addr().map_err(Failure::new)?;
+            let address = listener.local_addr()?;
 
-            serve_operators(self.listen.admin_addr, &server).await?;
+            serve_operators(self.listen.admin_addr, &ready.server).await?;
             let signal = stop_signal()?;
             let stop = async {
                 signal.await;
                 tracing::info!("stopping: finishing requests in progress");
             };
             tracing::info!(%address, graphiql = http::missing_page().unwrap_or("built in"), "serving");
-            let grace = Duration::from_secs(self.http.shutdown_grace);
-            let background = Background::start(Arc::clone(&server.service), mailer);
-            let outcome = http::serve(listener, server, stop, grace).await;
-            background.stop().await;
-            outcome.map_err(Failure::new)
+            ready.serve(listener, stop, Duration::from_secs(self.server.http.shutdown_grace)).await
         })
     }
 
-    async fn check_trial_plan(&self, databases: &Databases) -> Result<(), Failure> {
-        let plan = self.business.trial_plan.as_deref().filter(|plan| !plan.is_empty());
-        let Some(plan) = plan else { return Ok(()) };
-        match databases.check_trial_plan(plan).await? {
-            Some(finding) if finding.severity == Severity::Fault => {
-                Err(Failure::new(format!("{finding}")))
-            }
-            Some(finding) => {
-                tracing::warn!(%finding, "new organizations start without a trial");
-                Ok(())
-            }
-            None => Ok(()),
-        }
-    }
-
     fn warn(&self) -> Result<(), Failure> {
-        for warning in self.jwt.warnings().map_err(Failure::new)? {
+        for warning in self.server.jwt.warnings()? {
             tracing::warn!("{warning}");
         }
-        if crate::config::is_loopback(&self.business.public_url) {
+        let public_url = &self.server.business.public_url;
+        if is_loopback(public_url) {
             tracing::warn!(
-                "PUBLIC_URL is a loopback address: invitation links point to {}. Set it to the address of your application.",
-                self.business.public_url
+                "PUBLIC_URL is a loopback address: invitation links point to {public_url}. Set it to the address of your application."
             );
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What `dev` and `serve` share: building a server from its settings, and stopping it.
+//! What `dev` and `serve` share: the settings of a server, its checks, its start and its end.
 
 use std::{net::SocketAddr, sync::Arc, thread::available_parallelism, time::Duration};
 
@@ -7,85 +7,149 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::watch,
 };
-
 use tokio_util::task::TaskTracker;
 
 use super::Failure;
 use crate::{
     admission::{AdmissionLimits, AttemptLimiter, ConcurrencyLimiter, RateLimiter},
+    background::Background,
     clock::Clock,
-    config::{BusinessConfig, HttpConfig, JwtConfig},
+    config::{BusinessConfig, DatabaseConfig, HttpConfig, Introspection, JwtConfig, LogConfig},
     http::{
-        ClientLimits, DemoUser, MIN_IDLE, PersistedDocuments, Readiness, STALL_TIMEOUT, Server,
-        serve_admin,
+        self, ClientLimits, DemoUser, MIN_IDLE, PersistedDocuments, Readiness, STALL_TIMEOUT,
+        Server, serve_admin,
     },
+    mail::Mailer,
     metrics::Metrics,
     rate_limit::Throttle,
     request::GraphqlService,
     schema::Api,
     subscription::Subscriptions,
-    tenancy::Databases,
+    tenancy::{Databases, Severity},
     usage::Meter,
 };
 
-/// Builds a server from its settings.
-pub(super) fn build(
-    http: &HttpConfig,
-    jwt: &JwtConfig,
-    business: &BusinessConfig,
-    databases: Databases,
-    users: Vec<DemoUser>,
-) -> Result<Arc<Server>, Failure> {
-    let clock = Clock::system();
-    let verifier = jwt.verifier(clock.clone()).map_err(Failure::new)?;
-    let settings = business.settings(clock).map_err(Failure::new)?;
-    let metrics = Metrics::new();
-    let databases = databases.with_session_cache(http.clients.session_cache_size);
-    let connections = databases.max_connections();
-    let service = GraphqlService {
-        api: Api::new(http.limits(), http.schema.federation).map_err(Failure::new)?,
-        meter: Meter::new(databases.clone(), settings.clone(), metrics.clone()),
-        concurrency: ConcurrencyLimiter::new(AdmissionLimits {
-            running: (connections / 2).max(1),
-            outside: connections.div_ceil(4),
-            // The other processors are reserved for requests whose documents are already cached.
-            reading: available_parallelism().map_or(1, |count| (count.get() / 2).max(1)),
-            waiting: http.max_waiting,
-            wait: databases.acquire_timeout(),
-        }),
-        attempts: AttemptLimiter::new(http.max_attempts, http.max_attempts_by_address),
-        operations: RateLimiter::new(
-            Throttle::Rate,
-            http.max_operations,
-            http.max_operations_by_address,
-        ),
-        metrics,
-        mutations: TaskTracker::new(),
-        databases,
-        settings,
-        timeout: Duration::from_secs(http.request_timeout),
-        budget: http.budget(),
-        introspection: http.schema.introspection != crate::config::Introspection::Never,
-    };
-    let connections = service.databases.max_connections();
-    Ok(Arc::new(Server {
-        service: Arc::new(service),
-        subscriptions: Subscriptions::new(http.clients.subscription_limits(), connections),
-        verifier,
-        introspection: http.schema.introspection,
-        trusted_proxies: http.trusted_proxies.clone(),
-        max_body_bytes: http.max_body_bytes,
-        max_batch: http.max_batch,
-        demo_users: users,
-        documents: match &http.trusted_documents {
-            Some(manifest) => PersistedDocuments::trusted(manifest).map_err(Failure::new)?,
-            None => PersistedDocuments::open(),
-        },
-        cors_origins: http.cors_origins.clone(),
-        client_limits: client_limits(http),
-        stop: watch::Sender::new(false),
-        readiness: Readiness::default(),
-    }))
+/// The settings of a server.
+#[derive(Debug, clap::Args)]
+pub(super) struct ServerConfig {
+    #[command(flatten)]
+    pub(super) database: DatabaseConfig,
+    #[command(flatten)]
+    pub(super) jwt: JwtConfig,
+    #[command(flatten)]
+    pub(super) http: HttpConfig,
+    #[command(flatten)]
+    pub(super) business: BusinessConfig,
+    #[command(flatten)]
+    pub(super) log: LogConfig,
+}
+
+impl ServerConfig {
+    /// Builds a server, unless the self-check finds a fault, or `TRIAL_PLAN` names no plan.
+    pub(super) async fn build(
+        &self,
+        databases: Databases,
+        users: Vec<DemoUser>,
+    ) -> Result<ReadyServer, Failure> {
+        let ready = self.assemble(databases, users)?;
+        let databases = &ready.server.service.databases;
+        match http::problems(databases).await.as_slice() {
+            [] => {}
+            [problem] => return Err(Failure::new(problem)),
+            [problem, others @ ..] => {
+                let count = others.len();
+                return Err(Failure::new(format!(
+                    "{problem} (and {count} more; run `tenantry doctor` to list them)"
+                )));
+            }
+        }
+        let Some(plan) = &self.business.trial_plan else { return Ok(ready) };
+        match databases.check_trial_plan(plan).await? {
+            Some(finding) if finding.severity == Severity::Fault => {
+                return Err(Failure::new(finding));
+            }
+            Some(finding) => tracing::warn!(%finding, "new organizations start without a trial"),
+            None => {}
+        }
+        Ok(ready)
+    }
+
+    fn assemble(&self, databases: Databases, users: Vec<DemoUser>) -> Result<ReadyServer, Failure> {
+        let Self { http, jwt, business, .. } = self;
+        let clock = Clock::system();
+        let verifier = jwt.verifier(clock.clone())?;
+        let settings = business.settings(clock)?;
+        let mailer = business.mail.mailer()?;
+        let metrics = Metrics::new();
+        let databases = databases.with_session_cache(http.clients.session_cache_size);
+        let connections = databases.max_connections();
+        let service = GraphqlService {
+            api: Api::new(http.limits(), http.schema.federation)?,
+            meter: Meter::new(databases.clone(), settings.clone(), metrics.clone()),
+            concurrency: ConcurrencyLimiter::new(AdmissionLimits {
+                running: (connections / 2).max(1),
+                outside: connections.div_ceil(4),
+                // The other processors are reserved for requests whose documents are already cached.
+                reading: available_parallelism().map_or(1, |count| (count.get() / 2).max(1)),
+                waiting: http.max_waiting,
+                wait: databases.acquire_timeout(),
+            }),
+            attempts: AttemptLimiter::new(http.max_attempts, http.max_attempts_by_address),
+            operations: RateLimiter::new(
+                Throttle::Rate,
+                http.max_operations,
+                http.max_operations_by_address,
+            ),
+            metrics,
+            mutations: TaskTracker::new(),
+            databases,
+            settings,
+            timeout: Duration::from_secs(http.request_timeout),
+            budget: http.budget(),
+            introspection: http.schema.introspection != Introspection::Never,
+        };
+        let connections = service.databases.max_connections();
+        let server = Server {
+            service: Arc::new(service),
+            subscriptions: Subscriptions::new(http.clients.subscription_limits(), connections),
+            verifier,
+            introspection: http.schema.introspection,
+            trusted_proxies: http.trusted_proxies.clone(),
+            max_body_bytes: http.max_body_bytes,
+            max_batch: http.max_batch,
+            demo_users: users,
+            documents: match &http.trusted_documents {
+                Some(manifest) => PersistedDocuments::trusted(manifest)?,
+                None => PersistedDocuments::open(),
+            },
+            cors_origins: http.cors_origins.clone(),
+            client_limits: client_limits(http),
+            stop: watch::Sender::new(false),
+            readiness: Readiness::default(),
+        };
+        Ok(ReadyServer { server: Arc::new(server), mailer })
+    }
+}
+
+/// A server that can start.
+pub(super) struct ReadyServer {
+    pub(super) server: Arc<Server>,
+    mailer: Option<Mailer>,
+}
+
+impl ReadyServer {
+    /// Serves until `stop`, with background work.
+    pub(super) async fn serve(
+        self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+        grace: Duration,
+    ) -> Result<(), Failure> {
+        let background = Background::start(Arc::clone(&self.server.service), self.mailer);
+        let outcome = http::serve(listener, self.server, stop, grace).await;
+        background.stop().await;
+        Ok(outcome?)
+    }
 }
 
 fn client_limits(http: &HttpConfig) -> ClientLimits {
@@ -112,7 +176,7 @@ pub(super) async fn serve_operators(
         let listener = TcpListener::bind(address)
             .await
             .map_err(|error| Failure::new(format!("ADMIN_ADDR {address}: {error}")))?;
-        let address = listener.local_addr().map_err(Failure::new)?;
+        let address = listener.local_addr()?;
         tracing::info!(%address, "serving operators");
         tokio::spawn(serve_admin(listener, Arc::clone(server)));
     }
@@ -122,8 +186,8 @@ pub(super) async fn serve_operators(
 /// Installs handlers for Ctrl-C and SIGTERM at once. The returned future resolves when one of the
 /// signals arrives.
 pub(super) fn stop_signal() -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Failure::new)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(Failure::new)?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
     Ok(async move {
         tokio::select! {
             _ = interrupt.recv() => {}

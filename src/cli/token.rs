@@ -60,18 +60,18 @@ impl Token {
         if let Some(user) = &self.demo_user {
             // As `tenantry dev` chooses it.
             let secret = match self.jwt.jwt_secret {
-                Some(_) => self.jwt.secret().map_err(Failure::new)?.to_owned(),
+                Some(_) => self.jwt.secret()?.to_owned(),
                 None => self.data.secret()?,
             };
             let token = demo::token(secret.trim(), user, self.org.as_deref());
-            say(token.map_err(Failure::new)?);
+            say(token?);
             return Ok(());
         }
-        let issuers = self.jwt.issuers().map_err(Failure::new)?;
+        let issuers = self.jwt.issuers()?;
         // Of several issuers, the first with a secret.
         let jwt = issuers.iter().find(|jwt| jwt.jwt_secret.is_some()).unwrap_or(&self.jwt);
         let verified = self.email.is_some().then_some(Value::Bool(true));
-        let audience = jwt.audiences().map_err(Failure::new)?.into_iter().next();
+        let audience = jwt.audiences()?.into_iter().next();
         let verified_at = match &jwt.jwt_email_verified {
             EmailVerified::Claim(path) => path,
             EmailVerified::Trusted => "email_verified",
@@ -95,8 +95,8 @@ impl Token {
             now.checked_add_signed(self.ttl).ok_or_else(|| Failure::new("--ttl is too long"))?;
         claims.insert("iat".to_owned(), json!(now.timestamp()));
         claims.insert("exp".to_owned(), json!(expiry.timestamp()));
-        let secret = jwt.secret().map_err(Failure::new)?;
-        let token = auth::sign(secret, &Value::Object(claims)).map_err(Failure::new)?;
+        let secret = jwt.secret()?;
+        let token = auth::sign(secret, &Value::Object(claims))?;
         say(token);
         Ok(())
     }

@@ -4,7 +4,7 @@ use clap::{Args, ValueEnum};
 use stripe::{Stripe, StripeOptions};
 use url::Url;
 
-use super::ConfigError;
+use super::{ConfigError, required};
 use crate::seats::{Proration, SeatsMode};
 
 /// Which system manages subscriptions.
@@ -21,71 +21,40 @@ pub enum BillingProvider {
 #[command(next_help_heading = "Billing")]
 pub struct BillingConfig {
     /// Which system manages subscriptions: manual lets owners change plans free of charge.
-    #[arg(
-        long,
-        env = "BILLING_PROVIDER",
-        value_name = "BILLING_PROVIDER",
-        default_value = "manual"
-    )]
+    #[arg(long, env, default_value = "manual")]
     pub billing_provider: BillingProvider,
 
     /// Stripe's secret key: sk_… or rk_…
-    #[arg(
-        long,
-        env = "STRIPE_SECRET_KEY",
-        value_name = "STRIPE_SECRET_KEY",
-        hide_env_values = true
-    )]
+    #[arg(long, env, hide_env_values = true)]
     pub stripe_secret_key: Option<String>,
 
     /// The signing secret of the webhook at /webhooks/stripe: whsec_… Give two, separated by a
     /// comma, during a rotation.
-    #[arg(
-        long,
-        env = "STRIPE_WEBHOOK_SECRET",
-        value_name = "STRIPE_WEBHOOK_SECRET",
-        value_delimiter = ',',
-        hide_env_values = true
-    )]
+    #[arg(long, env, value_delimiter = ',', hide_env_values = true)]
     pub stripe_webhook_secret: Vec<String>,
 
     /// What the quantity of a price per seat means. sync: it follows the number of members and
     /// open invitations. cap: owners buy seats, and the team cannot outgrow them.
-    #[arg(long, env = "BILLING_SEATS", value_name = "BILLING_SEATS", default_value = "sync")]
+    #[arg(long, env, default_value = "sync")]
     pub billing_seats: SeatsMode,
 
     /// How Stripe charges a change of the seats within a period: create_prorations (with the next
     /// invoice), always_invoice (immediately) or none.
-    #[arg(
-        long,
-        env = "BILLING_PRORATION",
-        value_name = "BILLING_PRORATION",
-        default_value = "create_prorations"
-    )]
+    #[arg(long, env, default_value = "create_prorations")]
     pub billing_proration: Proration,
 
     /// The base address of Stripe's API.
-    #[arg(
-        long,
-        env = "STRIPE_API_BASE",
-        value_name = "STRIPE_API_BASE",
-        default_value = "https://api.stripe.com/"
-    )]
+    #[arg(long, env, default_value = "https://api.stripe.com/")]
     pub stripe_api_base: Url,
 }
 
 impl BillingConfig {
     /// Returns the Stripe client, or `None` with manual billing.
-    ///
-    /// # Errors
-    ///
-    /// If a secret is missing, or the address of the API is neither https nor local.
     pub fn stripe(&self) -> Result<Option<Stripe>, ConfigError> {
         if self.billing_provider == BillingProvider::Manual {
             return Ok(None);
         }
-        let missing =
-            |name| ConfigError(format!("{name} is not set. BILLING_PROVIDER=stripe requires it."));
+        let remedy = "BILLING_PROVIDER=stripe requires it.";
         let present = |text: &&String| !text.trim().is_empty();
         let secret_key = self.stripe_secret_key.as_ref().filter(present);
         let webhook_secrets: Vec<String> = self
@@ -94,21 +63,18 @@ impl BillingConfig {
             .filter(present)
             .map(|text| text.trim().to_owned())
             .collect();
-        if webhook_secrets.is_empty() {
-            return Err(missing("STRIPE_WEBHOOK_SECRET"));
-        }
+        required("STRIPE_WEBHOOK_SECRET", webhook_secrets.first(), remedy)?;
         // Both kinds are on the page of Stripe's dashboard from which this one is copied.
         if secret_key.is_some_and(|key| ["pk_", "whsec_"].iter().any(|kind| key.starts_with(kind)))
         {
-            return Err(ConfigError(
-                "STRIPE_SECRET_KEY is not a secret key. It begins with sk_ or rk_.".to_owned(),
+            return Err(ConfigError::new(
+                "STRIPE_SECRET_KEY is not a secret key. It begins with sk_ or rk_.",
             ));
         }
         let mut base = self.stripe_api_base.clone();
         if base.scheme() != "https" && !super::is_loopback(&base) {
-            return Err(ConfigError(
-                "STRIPE_API_BASE must begin with https://, because the secret key is sent there."
-                    .to_owned(),
+            return Err(ConfigError::new(
+                "STRIPE_API_BASE must begin with https://, because the secret key is sent there.",
             ));
         }
         if !base.path().ends_with('/') {
@@ -116,7 +82,7 @@ impl BillingConfig {
         }
         let options = StripeOptions {
             base,
-            secret_key: secret_key.ok_or_else(|| missing("STRIPE_SECRET_KEY"))?.trim().to_owned(),
+            secret_key: required("STRIPE_SECRET_KEY", secret_key, remedy)?.trim().to_owned(),
             webhook_secrets,
         };
         Stripe::new(options).map(Some).map_err(|error| ConfigError(error.to_string()))

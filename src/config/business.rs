@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use clap::Args;
 
-use super::{AllSettings, BillingConfig, ConfigError, MailConfig, secret_rotation::secrets};
+use super::{
+    AllSettings, BillingConfig, ConfigError, MailConfig, required, secret_rotation::secrets,
+};
 use crate::{
     billing,
     clock::Clock,
@@ -17,65 +19,38 @@ use crate::{
 #[command(next_help_heading = "Business rules")]
 pub struct BusinessConfig {
     /// Days for which an organization keeps its plan after a failed payment.
-    #[arg(
-        long,
-        env = "BILLING_GRACE_DAYS",
-        value_name = "BILLING_GRACE_DAYS",
-        default_value_t = 7
-    )]
+    #[arg(long, env, default_value_t = 7)]
     pub billing_grace_days: u16,
 
     /// The key of the plan that new organizations try for TRIAL_DAYS, for example pro. Without it
     /// they start with the default plan.
-    #[arg(long, env = "TRIAL_PLAN", value_name = "TRIAL_PLAN")]
+    #[arg(long, env)]
     pub trial_plan: Option<String>,
 
     /// Days that a trial lasts.
-    #[arg(
-        long,
-        env = "TRIAL_DAYS",
-        value_name = "TRIAL_DAYS",
-        default_value_t = 14,
-        value_parser = clap::value_parser!(u16).range(1..)
-    )]
+    #[arg(long, env, default_value_t = 14, value_parser = clap::value_parser!(u16).range(1..))]
     pub trial_days: u16,
 
     /// Organizations that a user may own before creating another one is refused.
-    #[arg(
-        long,
-        env = "MAX_OWNED_ORGANIZATIONS",
-        value_name = "MAX_OWNED_ORGANIZATIONS",
-        default_value_t = 10
-    )]
+    #[arg(long, env, default_value_t = 10)]
     pub max_owned_organizations: u32,
 
     /// Days for which an invitation can be accepted.
-    #[arg(
-        long,
-        env = "INVITATION_DAYS",
-        value_name = "INVITATION_DAYS",
-        default_value_t = 7,
-        value_parser = clap::value_parser!(u16).range(1..)
-    )]
+    #[arg(long, env, default_value_t = 7, value_parser = clap::value_parser!(u16).range(1..))]
     pub invitation_days: u16,
 
     /// The secret that derives invitation links and encrypts stored responses, at least 32 bytes.
     /// During a rotation NEW,OLD.
-    #[arg(long, env = "SECRET_KEY", value_name = "SECRET_KEY", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     pub secret_key: Option<String>,
 
     /// Which identities with the same verified e-mail address become one user: none (never), those
     /// of the same issuer, or those of all issuers.
-    #[arg(long, env = "ACCOUNT_LINKING", value_name = "ACCOUNT_LINKING", default_value = "never")]
+    #[arg(long, env, default_value = "never")]
     pub account_linking: AccountLinking,
 
     /// The address of your application. Invitation links begin with it.
-    #[arg(
-        long,
-        env = "PUBLIC_URL",
-        value_name = "PUBLIC_URL",
-        default_value = "http://127.0.0.1:4000"
-    )]
+    #[arg(long, env, default_value = "http://127.0.0.1:4000")]
     pub public_url: url::Url,
 
     #[command(flatten)]
@@ -87,27 +62,15 @@ pub struct BusinessConfig {
 
 impl BusinessConfig {
     /// Returns the clock and the settings of sessions.
-    ///
-    /// # Errors
-    ///
-    /// If a setting is invalid, or the secret key is missing or too short.
     pub fn settings(&self, clock: Clock) -> Result<Settings, ConfigError> {
-        let text = self.secret_key.as_deref().ok_or_else(|| {
-            ConfigError(
-                "SECRET_KEY is not set. Set it to at least 32 bytes, for example from openssl rand -hex 32."
-                    .to_owned(),
-            )
-        })?;
+        let remedy = "Set it to at least 32 bytes, for example from openssl rand -hex 32.";
+        let text = required("SECRET_KEY", self.secret_key.as_deref(), remedy)?;
         let keys = secrets("SECRET_KEY", text)?.into_iter().map(|key| key.as_bytes().to_vec());
         self.with_keys(clock, SecretKeys(keys.collect()))
     }
 
     /// As [`settings`](Self::settings), for commands that create no invitations and therefore
     /// need no secret key.
-    ///
-    /// # Errors
-    ///
-    /// If a setting is invalid.
     pub fn settings_for_maintenance(&self, clock: Clock) -> Result<Settings, ConfigError> {
         self.with_keys(clock, SecretKeys(vec![uuid::Uuid::new_v4().as_bytes().to_vec()]))
     }
@@ -122,7 +85,7 @@ impl BusinessConfig {
             },
             billing: billing::Settings {
                 trial_term: chrono::Duration::days(self.trial_days.into()),
-                trial_plan: self.trial_plan.clone().filter(|plan| !plan.is_empty()),
+                trial_plan: self.trial_plan.clone(),
                 public_url: public_url.clone(),
                 stripe,
             },

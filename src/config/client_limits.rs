@@ -13,52 +13,30 @@ use crate::admission::SubscriptionLimits;
 pub struct ClientsConfig {
     /// Open connections per client address (for IPv6, per /64 network), at most half of
     /// MAX_CLIENT_CONNECTIONS. TRUSTED_PROXIES are exempt.
-    #[arg(
-        long,
-        env = "MAX_CLIENT_CONNECTIONS_BY_ADDRESS",
-        value_name = "MAX_CLIENT_CONNECTIONS_BY_ADDRESS",
-        default_value_t = 1_000, value_parser = at_least_one
-    )]
+    #[arg(long, env, default_value_t = 1_000, value_parser = at_least_one)]
     pub max_client_connections_by_address: usize,
 
     /// Seconds after which a WebSocket without a running operation is closed.
-    #[arg(long, env = "WEBSOCKET_IDLE_TIMEOUT", value_name = "WEBSOCKET_IDLE_TIMEOUT", default_value_t = 60,
-        value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env, default_value_t = 60, value_parser = clap::value_parser!(u64).range(1..))]
     pub websocket_idle_timeout: u64,
 
     /// Subscriptions that a user may have open at the same time.
-    #[arg(
-        long,
-        env = "MAX_SUBSCRIPTIONS",
-        value_name = "MAX_SUBSCRIPTIONS",
-        default_value_t = 100
-    )]
+    #[arg(long, env, default_value_t = 100)]
     pub max_subscriptions: usize,
 
     /// Subscriptions that all members of an organization together may have open at the same time.
-    #[arg(
-        long,
-        env = "MAX_SUBSCRIPTIONS_BY_ORGANIZATION",
-        value_name = "MAX_SUBSCRIPTIONS_BY_ORGANIZATION",
-        default_value_t = 2_000
-    )]
+    #[arg(long, env, default_value_t = 2_000)]
     pub max_subscriptions_by_organization: usize,
 
     /// Number of callers whose user, organization and role the server caches, so that their next
     /// request starts faster. An entry is for one user in one organization and takes about half a
     /// kilobyte.
-    #[arg(
-        long,
-        env = "SESSION_CACHE_SIZE",
-        value_name = "SESSION_CACHE_SIZE",
-        default_value = "65536"
-    )]
+    #[arg(long, env, default_value = "65536")]
     pub session_cache_size: NonZeroUsize,
 }
 
 impl ClientsConfig {
     /// Returns the limits on subscriptions.
-    #[must_use]
     pub fn subscription_limits(&self) -> SubscriptionLimits {
         SubscriptionLimits {
             by_user: self.max_subscriptions,

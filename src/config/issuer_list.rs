@@ -40,11 +40,7 @@ impl JwtConfig {
     }
 
     /// Returns the settings of each issuer: those of JWT_ISSUERS, or these.
-    ///
-    /// # Errors
-    ///
-    /// If JWT_ISSUERS is malformed.
-    pub fn issuers(&self) -> Result<Vec<Self>, ConfigError> {
+    pub(crate) fn issuers(&self) -> Result<Vec<Self>, ConfigError> {
         match set(self.jwt_issuers.as_ref()) {
             Some(list) => parse(&list, self),
             None => Ok(vec![self.clone()]),
@@ -79,7 +75,7 @@ fn parse(text: &str, common: &JwtConfig) -> Result<Vec<JwtConfig>, ConfigError> 
         issuers.push(issuer);
     }
     if issuers.is_empty() {
-        return Err(ConfigError("JWT_ISSUERS lists no issuer".to_owned()));
+        return Err(ConfigError::new("JWT_ISSUERS lists no issuer"));
     }
     Ok(issuers)
 }

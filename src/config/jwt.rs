@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use super::{ConfigError, secret_rotation::secrets};
+use super::{ConfigError, required, secret_rotation::secrets};
 use crate::auth::{Algorithm, Claims, EmailVerified, JwksOptions, TrustedIssuer};
 
 /// The algorithms of an issuer that publishes its keys.
@@ -33,7 +33,6 @@ impl From<IssuerAlgorithm> for Algorithm {
 }
 
 /// Whether an address points to this machine.
-#[must_use]
 pub fn is_loopback(url: &url::Url) -> bool {
     match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost",
@@ -49,111 +48,79 @@ pub fn is_loopback(url: &url::Url) -> bool {
 pub struct JwtConfig {
     /// The shared secret of HS256 tokens, at least 32 bytes. During a rotation NEW,OLD: the first
     /// signs, all verify.
-    #[arg(long, env = "JWT_SECRET", value_name = "JWT_SECRET", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     pub jwt_secret: Option<String>,
 
     /// The address of the issuer's key set, for tokens signed with RS256, ES256 or EdDSA: https://…
     /// or file:///…. Replaces JWT_SECRET.
-    #[arg(long, env = "JWT_JWKS_URL", value_name = "JWT_JWKS_URL", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     pub jwt_jwks_url: Option<String>,
 
     /// Several issuers, as a JSON list of objects. The keys of an object are the names of settings
     /// in lower case without JWT_, for example issuer, jwks_url, secret, audience, email_claim.
     /// Replaces JWT_SECRET, JWT_JWKS_URL, JWT_ISSUER and JWT_AUDIENCE; the other settings apply
     /// where an object does not name them.
-    #[arg(long, env = "JWT_ISSUERS", value_name = "JWT_ISSUERS", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     pub jwt_issuers: Option<String>,
 
     /// The algorithms accepted for tokens of JWT_JWKS_URL.
-    #[arg(
-        long,
-        env = "JWT_ALGORITHMS",
-        value_name = "JWT_ALGORITHMS",
-        value_delimiter = ',',
-        default_value = "RS256,ES256,EdDSA"
-    )]
+    #[arg(long, env, value_delimiter = ',', default_value = "RS256,ES256,EdDSA")]
     pub jwt_algorithms: Vec<IssuerAlgorithm>,
 
     /// Least number of seconds between two fetches of the issuer's keys, even if tokens name
     /// unknown keys.
-    #[arg(long, env = "JWT_JWKS_COOLDOWN", value_name = "JWT_JWKS_COOLDOWN", default_value_t = 10)]
+    #[arg(long, env, default_value_t = 10)]
     pub jwt_jwks_cooldown: u64,
 
     /// Seconds after which the issuer's keys are fetched again.
-    #[arg(long, env = "JWT_JWKS_MAX_AGE", value_name = "JWT_JWKS_MAX_AGE", default_value_t = 600)]
+    #[arg(long, env, default_value_t = 600)]
     pub jwt_jwks_max_age: u64,
 
     /// Whether key sets at http://… are accepted from other machines, for example inside a
     /// cluster. Anyone who can change that traffic can then sign in as any user.
-    #[arg(
-        long,
-        env = "JWT_JWKS_ALLOW_INSECURE_HTTP",
-        value_name = "JWT_JWKS_ALLOW_INSECURE_HTTP",
-        default_value_t = false,
-        action = clap::ArgAction::Set
-    )]
+    #[arg(long, env, default_value_t = false, action = clap::ArgAction::Set)]
     pub jwt_jwks_allow_insecure_http: bool,
 
     /// The issuer that tokens must name in `iss`; `any` accepts every issuer. Required with
     /// JWT_JWKS_URL.
-    #[arg(long, env = "JWT_ISSUER", value_name = "JWT_ISSUER")]
+    #[arg(long, env)]
     pub jwt_issuer: Option<String>,
 
     /// The accepted audiences, separated by commas; `any` accepts every audience. Required with
     /// JWT_JWKS_URL.
-    #[arg(long, env = "JWT_AUDIENCE", value_name = "JWT_AUDIENCE")]
+    #[arg(long, env)]
     pub jwt_audience: Option<String>,
 
     /// The claim that holds the audience. In the name of any claim, a dot leads into a nested
     /// object or list.
-    #[arg(
-        long,
-        env = "JWT_AUDIENCE_CLAIM",
-        value_name = "JWT_AUDIENCE_CLAIM",
-        default_value = "aud"
-    )]
+    #[arg(long, env, default_value = "aud")]
     pub jwt_audience_claim: String,
 
     /// The claim that identifies the account. Users must not be able to change it. Another claim
     /// creates new users.
-    #[arg(
-        long,
-        env = "JWT_SUBJECT_CLAIM",
-        value_name = "JWT_SUBJECT_CLAIM",
-        default_value = "sub"
-    )]
+    #[arg(long, env, default_value = "sub")]
     pub jwt_subject_claim: String,
 
     /// The claim that holds the e-mail address. If it is a list, the first address counts.
-    #[arg(long, env = "JWT_EMAIL_CLAIM", value_name = "JWT_EMAIL_CLAIM", default_value = "email")]
+    #[arg(long, env, default_value = "email")]
     pub jwt_email_claim: String,
 
     /// When an e-mail address counts as verified: if `email_verified` is true (claim), if another
     /// claim is true (its name), or always (trusted), which requires JWT_ISSUER.
-    #[arg(
-        long,
-        env = "JWT_EMAIL_VERIFIED",
-        value_name = "JWT_EMAIL_VERIFIED",
-        default_value = "claim"
-    )]
+    #[arg(long, env, default_value = "claim")]
     pub jwt_email_verified: EmailVerified,
 
     /// The claim that holds the user's display name.
-    #[arg(long, env = "JWT_NAME_CLAIM", value_name = "JWT_NAME_CLAIM", default_value = "name")]
+    #[arg(long, env, default_value = "name")]
     pub jwt_name_claim: String,
 
     /// The claim that holds the https address of the user's picture.
-    #[arg(
-        long,
-        env = "JWT_PICTURE_CLAIM",
-        value_name = "JWT_PICTURE_CLAIM",
-        default_value = "picture"
-    )]
+    #[arg(long, env, default_value = "picture")]
     pub jwt_picture_claim: String,
 
     /// The claim that holds the organization's id or slug, as a string, a list with one string or
     /// an object with one key.
-    #[arg(long, env = "JWT_ORG_CLAIM", value_name = "JWT_ORG_CLAIM", default_value = "org")]
+    #[arg(long, env, default_value = "org")]
     pub jwt_org_claim: String,
 }
 
@@ -161,9 +128,8 @@ impl JwtConfig {
     /// The issuer of these settings alone, regardless of JWT_ISSUERS.
     pub(super) fn trusted_issuer(&self) -> Result<TrustedIssuer, ConfigError> {
         if self.jwt_email_verified == EmailVerified::Trusted && self.issuer().is_none() {
-            return Err(ConfigError(
-                "JWT_EMAIL_VERIFIED=trusted requires JWT_ISSUER, because it trusts every address of that issuer."
-                    .to_owned(),
+            return Err(ConfigError::new(
+                "JWT_EMAIL_VERIFIED=trusted requires JWT_ISSUER, because it trusts every address of that issuer.",
             ));
         }
         let claims = self.claims()?;
@@ -171,21 +137,19 @@ impl JwtConfig {
             return Ok(TrustedIssuer::with_secrets(&self.secrets()?, claims));
         };
         if set(self.jwt_secret.as_ref()).is_some() {
-            return Err(ConfigError(
-                "JWT_JWKS_URL replaces JWT_SECRET: set one of them. JWT_ISSUERS accepts several issuers."
-                    .to_owned(),
+            return Err(ConfigError::new(
+                "JWT_JWKS_URL replaces JWT_SECRET: set one of them. JWT_ISSUERS accepts several issuers.",
             ));
         }
         let url = key_set(url, self.jwt_jwks_allow_insecure_http)?;
         for (name, value) in
             [("JWT_ISSUER", &self.jwt_issuer), ("JWT_AUDIENCE", &self.jwt_audience)]
         {
-            if set(value.as_ref()).is_none() {
-                return Err(ConfigError(format!(
-                    "{name} is not set. JWT_JWKS_URL requires it, because the same keys also sign tokens for other \
-                     services. Set {name}={ANY} to accept those."
-                )));
-            }
+            let remedy = format!(
+                "JWT_JWKS_URL requires it, because the same keys also sign tokens for other \
+                 services. Set {name}={ANY} to accept those."
+            );
+            required(name, set(value.as_ref()), &remedy)?;
         }
         let options = JwksOptions {
             url,
@@ -198,43 +162,26 @@ impl JwtConfig {
     }
 
     /// Returns the shared secrets, at least one. The first signs, all verify.
-    ///
-    /// # Errors
-    ///
-    /// If none is set, or one is too short.
-    pub fn secrets(&self) -> Result<Vec<&str>, ConfigError> {
-        let text = self.jwt_secret.as_deref().ok_or_else(|| {
-            ConfigError(
-                "JWT_SECRET is not set. Set it to the secret that signs your tokens, or set JWT_JWKS_URL to the \
-                 address of your issuer's keys, or JWT_ISSUERS."
-                    .to_owned(),
-            )
-        })?;
+    pub(crate) fn secrets(&self) -> Result<Vec<&str>, ConfigError> {
+        let remedy = "Set it to the secret that signs your tokens, or set JWT_JWKS_URL to the \
+                      address of your issuer's keys, or JWT_ISSUERS.";
+        let text = required("JWT_SECRET", self.jwt_secret.as_deref(), remedy)?;
         secrets("JWT_SECRET", text)
     }
 
     /// Returns the secret that signs.
-    ///
-    /// # Errors
-    ///
-    /// As [`secrets`](Self::secrets).
-    pub fn secret(&self) -> Result<&str, ConfigError> {
+    pub(crate) fn secret(&self) -> Result<&str, ConfigError> {
         // `secrets` returns at least one.
         Ok(self.secrets()?.first().copied().unwrap_or_default())
     }
 
     /// The issuer that tokens must name. `None` accepts any.
-    #[must_use]
-    pub fn issuer(&self) -> Option<String> {
+    pub(crate) fn issuer(&self) -> Option<String> {
         set(self.jwt_issuer.as_ref()).filter(|text| text.trim() != ANY)
     }
 
     /// The audiences of which tokens must name one. Empty if any is accepted.
-    ///
-    /// # Errors
-    ///
-    /// If an audience is empty, or `any` is one of several.
-    pub fn audiences(&self) -> Result<Vec<String>, ConfigError> {
+    pub(crate) fn audiences(&self) -> Result<Vec<String>, ConfigError> {
         let text = set(self.jwt_audience.as_ref()).unwrap_or_else(|| ANY.to_owned());
         let audiences: Vec<_> = text.split(',').map(|one| one.trim().to_owned()).collect();
         if audiences == [ANY] {
@@ -252,7 +199,7 @@ impl JwtConfig {
     ///
     /// # Errors
     ///
-    /// As [`verifier`](Self::verifier).
+    /// If a setting is invalid.
     pub fn warnings(&self) -> Result<Vec<String>, ConfigError> {
         let issuers = self.issuers()?;
         let mut warnings = Vec::new();
@@ -321,12 +268,11 @@ fn key_set(text: &str, allow_http: bool) -> Result<url::Url, ConfigError> {
     match url.scheme() {
         "https" => Ok(url),
         "file" if url.to_file_path().is_ok_and(|path| path.is_file()) => Ok(url),
-        "file" => Err(ConfigError("JWT_JWKS_URL names no file".to_owned())),
+        "file" => Err(ConfigError::new("JWT_JWKS_URL names no file")),
         "http" if allow_http || is_loopback(&url) => Ok(url),
-        _ => Err(ConfigError(
+        _ => Err(ConfigError::new(
             "JWT_JWKS_URL must begin with https://, because its keys decide who callers are. Use file:///… for keys \
-             on this machine, or accept the risk of http:// with JWT_JWKS_ALLOW_INSECURE_HTTP=true."
-                .to_owned(),
+             on this machine, or accept the risk of http:// with JWT_JWKS_ALLOW_INSECURE_HTTP=true.",
         )),
     }
 }

@@ -17,11 +17,11 @@ pub enum LogFormat {
 #[command(next_help_heading = "Log and traces")]
 pub struct LogConfig {
     /// The format of log lines. RUST_LOG selects what is logged, for example info,tenantry=debug
-    #[arg(long, env = "LOG_FORMAT", value_name = "LOG_FORMAT", default_value = "text")]
+    #[arg(long, env, default_value = "text")]
     pub log_format: LogFormat,
 
     /// The OpenTelemetry collector that receives a trace of each request, for example
     /// http://127.0.0.1:4318. Requires a program built with the feature otlp.
-    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "OTEL_EXPORTER_OTLP_ENDPOINT")]
+    #[arg(long, env)]
     pub otel_exporter_otlp_endpoint: Option<url::Url>,
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 
 use clap::Args;
 
-use super::ConfigError;
+use super::{ConfigError, required};
 use crate::mail::{MailError, Mailer};
 
 /// E-mail.
@@ -14,39 +14,26 @@ use crate::mail::{MailError, Mailer};
 pub struct MailConfig {
     /// The SMTP server that sends invitations, for example smtps://USER:PASSWORD@HOST or
     /// smtp://USER:PASSWORD@HOST:587?tls=required. Without it the inviter receives the link.
-    #[arg(long, env = "SMTP_URL", value_name = "SMTP_URL", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     pub smtp_url: Option<String>,
 
     /// The sender of e-mails, for example Acme <no-reply@acme.example>. Required with SMTP_URL.
-    #[arg(long, env = "SMTP_FROM", value_name = "SMTP_FROM")]
+    #[arg(long, env)]
     pub smtp_from: Option<String>,
 
     /// Invitation e-mails that an organization may send in 24 hours.
-    #[arg(
-        long,
-        env = "MAX_INVITATION_MAILS",
-        value_name = "MAX_INVITATION_MAILS",
-        default_value = "100"
-    )]
+    #[arg(long, env, default_value = "100")]
     pub max_invitation_mails: NonZeroU32,
 }
 
 impl MailConfig {
     /// Returns the mailer, or `None` without `SMTP_URL`.
-    ///
-    /// # Errors
-    ///
-    /// If one of the two settings is missing or invalid.
     pub fn mailer(&self) -> Result<Option<Mailer>, ConfigError> {
         let Some(url) = &self.smtp_url else {
             return Ok(None);
         };
-        let from = self.smtp_from.as_deref().ok_or_else(|| {
-            ConfigError(
-                "SMTP_FROM is not set. SMTP_URL requires it. Example: no-reply@example.com"
-                    .to_owned(),
-            )
-        })?;
+        let remedy = "SMTP_URL requires it. Example: no-reply@example.com";
+        let from = required("SMTP_FROM", self.smtp_from.as_deref(), remedy)?;
         // The error does not repeat the server's address, which may hold a password.
         Mailer::new(url, from).map(Some).map_err(|error| match error {
             MailError::Address(error) => {

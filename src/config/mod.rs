@@ -7,7 +7,6 @@ mod areas;
 mod billing;
 mod business;
 mod client_limits;
-mod connections;
 mod databases;
 mod issuer_list;
 mod jwt;
@@ -17,7 +16,10 @@ mod schema;
 mod secret_rotation;
 mod tenant_export;
 
-use std::{net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    net::SocketAddr, num::NonZeroU32, path::PathBuf, str::FromStr, thread::available_parallelism,
+    time::Duration,
+};
 
 use axum::http::HeaderValue;
 use clap::Args;
@@ -25,15 +27,18 @@ use ipnet::IpNet;
 use pg::ConnectOptions;
 
 pub use areas::AllSettings;
-pub use billing::{BillingConfig, BillingProvider};
-pub use business::BusinessConfig;
-pub use client_limits::ClientsConfig;
-pub use databases::{NamedDatabase, databases, is_database_name};
-pub use jwt::{IssuerAlgorithm, JwtConfig, is_loopback};
-pub use log::{LogConfig, LogFormat};
-pub use mail::MailConfig;
-pub use schema::{Introspection, SchemaConfig};
-pub use tenant_export::ExportConfig;
+pub use jwt::JwtConfig;
+pub use schema::Introspection;
+
+pub(crate) use billing::BillingConfig;
+pub(crate) use business::BusinessConfig;
+pub(crate) use client_limits::ClientsConfig;
+pub(crate) use databases::{NamedDatabase, databases, is_database_name};
+pub(crate) use jwt::is_loopback;
+pub(crate) use log::{LogConfig, LogFormat};
+pub(crate) use mail::MailConfig;
+pub(crate) use schema::SchemaConfig;
+pub(crate) use tenant_export::ExportConfig;
 
 use crate::{
     graphql::Limits,
@@ -45,100 +50,78 @@ use crate::{
 #[error("{0}")]
 pub struct ConfigError(pub String);
 
+impl ConfigError {
+    fn new(problem: &str) -> Self {
+        Self(problem.to_owned())
+    }
+}
+
+/// Returns the value of a setting that must be set.
+pub(crate) fn required<T>(name: &str, value: Option<T>, remedy: &str) -> Result<T, ConfigError> {
+    value.ok_or_else(|| ConfigError(format!("{name} is not set. {remedy}")))
+}
+
 /// The database that servers use.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Database")]
-pub struct DatabaseConfig {
+pub(crate) struct DatabaseConfig {
     /// PostgreSQL as the role `tenantry_app`: postgres://tenantry_app:PASSWORD@HOST/DATABASE
-    #[arg(long, env = "DATABASE_URL", value_name = "DATABASE_URL", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     pub database_url: Option<String>,
 
     /// The same database as the role `tenantry_system`, for background work, webhooks and commands.
     /// Derived from DATABASE_URL when not set: the same address, and a password computed from its
     /// password. Always derived for each of DATABASES.
-    #[arg(
-        long,
-        env = "SYSTEM_DATABASE_URL",
-        value_name = "SYSTEM_DATABASE_URL",
-        hide_env_values = true
-    )]
+    #[arg(long, env, hide_env_values = true)]
     pub system_database_url: Option<String>,
 
     /// The database without a pooler in between, for subscriptions, which LISTEN on one connection.
     /// DATABASE_URL when not set.
-    #[arg(
-        long,
-        env = "DATABASE_LISTEN_URL",
-        value_name = "DATABASE_LISTEN_URL",
-        hide_env_values = true
-    )]
+    #[arg(long, env, hide_env_values = true)]
     pub database_listen_url: Option<String>,
 
     /// A standby of the database, for queries that accept stale data (Max-Staleness). Must name the
     /// same role as DATABASE_URL.
-    #[arg(
-        long,
-        env = "DATABASE_REPLICA_URL",
-        value_name = "DATABASE_REPLICA_URL",
-        hide_env_values = true
-    )]
+    #[arg(long, env, hide_env_values = true)]
     pub database_replica_url: Option<String>,
 
     /// Dedicated databases as NAME=URL, separated by white space. Must name the same role as
     /// DATABASE_URL.
-    #[arg(long, env = "DATABASES", value_name = "DATABASES", hide_env_values = true)]
+    #[arg(long, env, hide_env_values = true)]
     pub databases: Option<String>,
 
     /// Connections for requests. Default: 3 for each processor, at least 6 and at most 48.
     /// Background work, health checks and subscriptions use up to 5 more. The same applies to each
     /// of DATABASES; 8 more serve all of them together.
-    #[arg(long, env = "DATABASE_MAX_CONNECTIONS", value_name = "DATABASE_MAX_CONNECTIONS",
-        value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, env, value_parser = clap::value_parser!(u16).range(1..))]
     pub database_max_connections: Option<u16>,
 
     /// Seconds that a request waits for a free connection before it gets status 503.
-    #[arg(long, env = "DATABASE_ACQUIRE_TIMEOUT", value_name = "DATABASE_ACQUIRE_TIMEOUT", default_value_t = 5,
-        value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     pub database_acquire_timeout: u64,
 
     /// Prepared statements that a connection keeps. Set 0 behind a pooler that shares connections
     /// between transactions.
-    #[arg(
-        long,
-        env = "DATABASE_STATEMENT_CACHE",
-        value_name = "DATABASE_STATEMENT_CACHE",
-        default_value_t = 500
-    )]
+    #[arg(long, env, default_value_t = 500)]
     pub database_statement_cache: usize,
 }
 
 impl DatabaseConfig {
     /// Returns how to connect to the database.
-    ///
-    /// # Errors
-    ///
-    /// If an address is missing or invalid, or two addresses name different roles.
     pub fn options(&self) -> Result<DatabaseOptions, ConfigError> {
-        let url = self.database_url.as_deref().ok_or_else(|| {
-            ConfigError(
-                "DATABASE_URL is not set. Set it to postgres://tenantry_app:PASSWORD@HOST/DATABASE."
-                    .to_owned(),
-            )
-        })?;
-        let listen = self.database_listen_url.as_deref();
-        let listen =
-            listen.map(|url| parse_database_url("DATABASE_LISTEN_URL", url)).transpose()?;
+        let remedy = "Set it to postgres://tenantry_app:PASSWORD@HOST/DATABASE.";
+        let url = required("DATABASE_URL", self.database_url.as_deref(), remedy)?;
+        let parse = |variable, url: &Option<String>| {
+            url.as_deref().map(|url| parse_database_url(variable, url)).transpose()
+        };
+        let listen = parse("DATABASE_LISTEN_URL", &self.database_listen_url)?;
         let connect = parse_database_url("DATABASE_URL", url)?;
-        let system = self.system_database_url.as_deref();
-        let system =
-            system.map(|url| parse_database_url("SYSTEM_DATABASE_URL", url)).transpose()?;
-        let replica = self.database_replica_url.as_deref();
-        let replica =
-            replica.map(|url| parse_database_url("DATABASE_REPLICA_URL", url)).transpose()?;
+        let system = parse("SYSTEM_DATABASE_URL", &self.system_database_url)?;
+        let replica = parse("DATABASE_REPLICA_URL", &self.database_replica_url)?;
         // The self-check of one role says nothing about another.
         if replica.as_ref().is_some_and(|there| there.user() != connect.user()) {
-            return Err(ConfigError(
-                "DATABASE_REPLICA_URL must name the same role as DATABASE_URL".to_owned(),
+            return Err(ConfigError::new(
+                "DATABASE_REPLICA_URL must name the same role as DATABASE_URL",
             ));
         }
         let dedicated = databases("DATABASES", self.databases.as_deref().unwrap_or_default())?;
@@ -150,13 +133,12 @@ impl DatabaseConfig {
                 )));
             }
         }
-        let dedicated = dedicated.into_iter().map(|database| (database.name, database.connect));
-        let dedicated = dedicated.collect();
+        let dedicated =
+            dedicated.into_iter().map(|database| (database.name, database.connect)).collect();
         Ok(DatabaseOptions { system, listen, replica, dedicated, ..self.with_connect(connect) })
     }
 
     /// Returns these settings with another address.
-    #[must_use]
     pub fn with_connect(&self, connect: ConnectOptions) -> DatabaseOptions {
         DatabaseOptions {
             connect,
@@ -164,11 +146,20 @@ impl DatabaseConfig {
             listen: None,
             replica: None,
             dedicated: Vec::new(),
-            max_connections: connections::max_connections(self.database_max_connections),
+            max_connections: self
+                .database_max_connections
+                .map_or_else(default_connections, usize::from),
             acquire_timeout: Duration::from_secs(self.database_acquire_timeout),
             statement_cache: self.database_statement_cache,
         }
     }
+}
+
+/// Three connections for each processor. Requests beyond two or three for each processor of the
+/// database wait for each other inside PostgreSQL. The server does not know the database's
+/// processors, and assumes as many as it has itself.
+fn default_connections() -> usize {
+    (3 * available_parallelism().map_or(1, usize::from)).clamp(6, 48)
 }
 
 /// Parses the address of a PostgreSQL database.
@@ -214,144 +205,122 @@ fn network(text: &str) -> Result<IpNet, String> {
 /// How requests are served.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Requests and limits")]
-pub struct HttpConfig {
+pub(crate) struct HttpConfig {
     #[command(flatten)]
     pub schema: SchemaConfig,
 
     /// Origins whose pages may call the API, as scheme, host and port, separated by commas.
-    #[arg(long, env = "CORS_ORIGINS", value_name = "CORS_ORIGINS", value_delimiter = ',', value_parser = origin)]
+    #[arg(long, env, value_delimiter = ',', value_parser = origin)]
     pub cors_origins: Vec<HeaderValue>,
 
     /// A manifest of trusted documents. The server then executes no other documents.
-    #[arg(long, env = "TRUSTED_DOCUMENTS", value_name = "TRUSTED_DOCUMENTS")]
+    #[arg(long, env)]
     pub trusted_documents: Option<PathBuf>,
 
     /// Networks of proxies whose X-Forwarded-For is trusted, for example 10.0.0.0/8, separated by
     /// commas. Without that header, their Forwarded is. A proxy that sends only Forwarded must remove
     /// X-Forwarded-For from requests.
-    #[arg(long, env = "TRUSTED_PROXIES", value_name = "TRUSTED_PROXIES", value_delimiter = ',',
-        value_parser = network)]
+    #[arg(long, env, value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
 
     /// Seconds that a request may take, including the commit of its changes.
-    #[arg(long, env = "REQUEST_TIMEOUT", value_name = "REQUEST_TIMEOUT", default_value_t = 10,
-        value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub request_timeout: u64,
 
     /// Seconds that a stopping server waits for requests in progress.
-    #[arg(long, env = "SHUTDOWN_GRACE", value_name = "SHUTDOWN_GRACE", default_value_t = 30)]
+    #[arg(long, env, default_value_t = 30)]
     pub shutdown_grace: u64,
 
     /// Open client connections. Above this number the server closes those that have been idle the
     /// longest.
-    #[arg(long, env = "MAX_CLIENT_CONNECTIONS", value_name = "MAX_CLIENT_CONNECTIONS", default_value_t = 10_000, value_parser = at_least_one)]
+    #[arg(long, env, default_value_t = 10_000, value_parser = at_least_one)]
     pub max_client_connections: usize,
 
     #[command(flatten)]
     pub clients: ClientsConfig,
 
     /// Seconds within which a new connection must send the headers of its first request.
-    #[arg(long, env = "HEADER_TIMEOUT", value_name = "HEADER_TIMEOUT", default_value_t = 10,
-        value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     pub header_timeout: u64,
 
     /// Seconds after which an idle connection is closed. Set it higher than the idle timeout of a
     /// proxy in front.
-    #[arg(long, env = "IDLE_TIMEOUT", value_name = "IDLE_TIMEOUT", default_value_t = 75,
-        value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, env, default_value_t = 75, value_parser = clap::value_parser!(u64).range(1..))]
     pub idle_timeout: u64,
 
     /// Largest size of a request body, in bytes.
-    #[arg(long, env = "MAX_BODY_BYTES", value_name = "MAX_BODY_BYTES", default_value_t = 1024 * 1024, value_parser = at_least_one)]
+    #[arg(long, env, default_value_t = 1024 * 1024, value_parser = at_least_one)]
     pub max_body_bytes: usize,
 
     /// Operations in a batch.
-    #[arg(long, env = "MAX_BATCH", value_name = "MAX_BATCH", default_value_t = 10, value_parser = at_least_one)]
+    #[arg(long, env, default_value_t = 10, value_parser = at_least_one)]
     pub max_batch: usize,
 
     /// Requests of one organization that wait while half of DATABASE_MAX_CONNECTIONS run its
     /// requests. Further requests are refused.
-    #[arg(long, env = "MAX_WAITING", value_name = "MAX_WAITING", default_value_t = 256)]
+    #[arg(long, env, default_value_t = 256)]
     pub max_waiting: usize,
 
     /// Operations per minute and user. Expensive operations count more than once.
-    #[arg(long, env = "MAX_OPERATIONS", value_name = "MAX_OPERATIONS", default_value = "12000")]
+    #[arg(long, env, default_value = "12000")]
     pub max_operations: NonZeroU32,
 
     /// Operations per minute and client address, which many users may share.
-    #[arg(
-        long,
-        env = "MAX_OPERATIONS_BY_ADDRESS",
-        value_name = "MAX_OPERATIONS_BY_ADDRESS",
-        default_value = "120000"
-    )]
+    #[arg(long, env, default_value = "120000")]
     pub max_operations_by_address: NonZeroU32,
 
     /// Attempts per minute and user to create or change organizations, whose slugs could be
     /// guessed, and to create, send, preview and answer invitations.
-    #[arg(long, env = "MAX_ATTEMPTS", value_name = "MAX_ATTEMPTS", default_value = "60")]
+    #[arg(long, env, default_value = "60")]
     pub max_attempts: NonZeroU32,
 
     /// The same attempts per minute and client address, which many users may share. Invalid tokens
     /// count too.
-    #[arg(
-        long,
-        env = "MAX_ATTEMPTS_BY_ADDRESS",
-        value_name = "MAX_ATTEMPTS_BY_ADDRESS",
-        default_value = "300"
-    )]
+    #[arg(long, env, default_value = "300")]
     pub max_attempts_by_address: NonZeroU32,
 
     /// Nested levels of fields in a document.
-    #[arg(long, env = "MAX_DEPTH", value_name = "MAX_DEPTH", default_value_t = 12, value_parser = at_least_one)]
+    #[arg(long, env, default_value_t = 12, value_parser = at_least_one)]
     pub max_depth: usize,
 
     /// Nested levels of fields in introspection.
-    #[arg(
-        long,
-        env = "MAX_INTROSPECTION_DEPTH",
-        value_name = "MAX_INTROSPECTION_DEPTH",
-        default_value_t = 20, value_parser = at_least_one
-    )]
+    #[arg(long, env, default_value_t = 20, value_parser = at_least_one)]
     pub max_introspection_depth: usize,
 
     /// Fields in a document. A field counts as often as the pages around it may repeat it.
-    #[arg(long, env = "MAX_COMPLEXITY", value_name = "MAX_COMPLEXITY", default_value_t = 10_000, value_parser = at_least_one)]
+    #[arg(long, env, default_value_t = 10_000, value_parser = at_least_one)]
     pub max_complexity: usize,
 
     /// Aliases in a document.
-    #[arg(long, env = "MAX_ALIASES", value_name = "MAX_ALIASES", default_value_t = 30, value_parser = at_least_one)]
+    #[arg(long, env, default_value_t = 30, value_parser = at_least_one)]
     pub max_aliases: usize,
 
     /// Root fields of a mutation.
-    #[arg(
-        long,
-        env = "MAX_ROOT_MUTATIONS",
-        value_name = "MAX_ROOT_MUTATIONS",
-        default_value_t = 10, value_parser = at_least_one
-    )]
+    #[arg(long, env, default_value_t = 10, value_parser = at_least_one)]
     pub max_root_mutations: usize,
 
     /// SQL statements per request, all operations of a batch together. A request that needs more is
     /// rolled back.
-    #[arg(long, env = "MAX_STATEMENTS", value_name = "MAX_STATEMENTS", default_value_t = 300,
-        value_parser = clap::value_parser!(u32).range(20..))]
+    #[arg(long, env, default_value_t = 300, value_parser = clap::value_parser!(u32).range(20..))]
     pub max_statements: u32,
 
     /// Bytes that a request may read from the database and return in long texts, all operations of
     /// a batch together.
-    #[arg(long, env = "MAX_RESPONSE_BYTES", value_name = "MAX_RESPONSE_BYTES", default_value_t = 4 * 1024 * 1024,
-        value_parser = clap::value_parser!(u64).range(64 * 1024..))]
+    #[arg(
+        long,
+        env,
+        default_value_t = 4 * 1024 * 1024,
+        value_parser = clap::value_parser!(u64).range(64 * 1024..)
+    )]
     pub max_response_bytes: u64,
 
     /// Lexical tokens in a document.
-    #[arg(long, env = "MAX_TOKENS", value_name = "MAX_TOKENS", default_value_t = 5_000, value_parser = at_least_one)]
+    #[arg(long, env, default_value_t = 5_000, value_parser = at_least_one)]
     pub max_tokens: usize,
 }
 
 impl HttpConfig {
     /// Returns the limits on a document.
-    #[must_use]
     pub fn limits(&self) -> Limits {
         Limits {
             suggestions: self.schema.introspection != Introspection::Never,
@@ -365,7 +334,6 @@ impl HttpConfig {
     }
 
     /// Returns the budget of a request.
-    #[must_use]
     pub fn budget(&self) -> Budget {
         Budget::new(Cost { statements: self.max_statements, bytes: self.max_response_bytes })
     }
@@ -374,13 +342,13 @@ impl HttpConfig {
 /// The addresses on which a server listens.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Addresses")]
-pub struct ListenConfig {
+pub(crate) struct ListenConfig {
     /// Address and port for clients.
-    #[arg(long, env = "LISTEN_ADDR", value_name = "LISTEN_ADDR", default_value = "127.0.0.1:4000")]
+    #[arg(long, env, default_value = "127.0.0.1:4000")]
     pub listen_addr: SocketAddr,
 
     /// Address and port for operators only: /metrics, /readyz, /healthz. Without it the server
     /// exposes no metrics.
-    #[arg(long, env = "ADMIN_ADDR", value_name = "ADMIN_ADDR")]
+    #[arg(long, env)]
     pub admin_addr: Option<SocketAddr>,
 }

@@ -17,22 +17,11 @@ pub enum Introspection {
 #[derive(Args, Clone, Debug)]
 pub struct SchemaConfig {
     /// Who may introspect the schema: every caller, callers with a token, or none.
-    #[arg(
-        long,
-        env = "INTROSPECTION",
-        value_name = "INTROSPECTION",
-        default_value = "authenticated"
-    )]
+    #[arg(long, env, default_value = "authenticated")]
     pub introspection: Introspection,
 
     /// Whether the API is also a subgraph of Apollo Federation 2. Gateways then read entities with
     /// `_entities`, and the subgraph's schema with `_service` as far as INTROSPECTION allows.
-    #[arg(
-        long,
-        env = "FEDERATION",
-        value_name = "FEDERATION",
-        default_value_t = false,
-        action = ArgAction::Set
-    )]
+    #[arg(long, env, default_value_t = false, action = ArgAction::Set)]
     pub federation: bool,
 }

@@ -12,10 +12,6 @@ pub struct IdempotencyKey(String);
 
 impl IdempotencyKey {
     /// Parses a key.
-    ///
-    /// # Errors
-    ///
-    /// Returns a description of a valid key.
     pub fn parse(text: &str) -> Result<Self, &'static str> {
         let inside = unquoted(text);
         let key = inside.as_deref().unwrap_or(text);
@@ -29,7 +25,6 @@ impl IdempotencyKey {
     }
 
     /// The key in its canonical form.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use entity::OrganizationId;
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_orm::ConnectionTrait;
 
 use super::{
     IdempotencyKey,
@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    sql::sql,
     tenancy::{Session, Tenant, UnitOfWork},
 };
 
@@ -45,20 +46,17 @@ pub async fn claim(
 ) -> Result<Claim> {
     let seconds = i64::try_from(wait.as_secs()).unwrap_or(i64::MAX);
     let organization = requested.map(|tenant| tenant.organization_id);
-    let row = session
-        .begun()
-        .query_one_raw(Statement::from_sql_and_values(
-            DbBackend::Postgres,
-            "SELECT outcome, response FROM auth.claim_idempotency_key($1, $2, $3 * interval '1 second', $4)",
-            [
-                key.as_str().into(),
-                fingerprint.into(),
-                seconds.into(),
-                organization.map(|id| id.0).into(),
-            ],
-        ))
-        .await?
-        .ok_or_else(|| Error::internal("claiming an idempotency key returned no row"))?;
+    let claim = sql(
+        "SELECT outcome, response FROM auth.claim_idempotency_key($1, $2, $3 * interval '1 second', $4)",
+        [
+            key.as_str().into(),
+            fingerprint.into(),
+            seconds.into(),
+            organization.map(|id| id.0).into(),
+        ],
+    );
+    let row = session.begun().query_one_raw(claim).await?;
+    let row = row.ok_or_else(|| Error::internal("claiming an idempotency key returned no row"))?;
     let kept: Option<Vec<u8>> = row.try_get("", "response")?;
     match (row.try_get::<String>("", "outcome")?.as_str(), kept) {
         ("CLAIMED", _) => Ok(Claim::New),
@@ -98,10 +96,6 @@ async fn replay(session: &Session, requested: Option<Tenant>, kept: Kept) -> Res
 
 /// Stores the response. `requested` is the organization that the request names, with the caller's
 /// role in it.
-///
-/// # Errors
-///
-/// Fails when the database fails.
 pub async fn keep(
     session: &Session,
     requested: Option<Tenant>,
@@ -116,12 +110,11 @@ pub async fn keep(
     let bound = bound(session, organization, key, fingerprint);
     let sealed = seal(&session.settings().secret_keys, &bound, &kept)
         .map_err(|_| Error::internal("the response could not be encrypted"))?;
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
+    let store = sql(
         "SELECT auth.store_response($1, $2, $3)",
         [organization.map(|id| id.0).into(), key.as_str().into(), sealed.into()],
     );
-    session.begun().execute_raw(statement).await?;
+    session.begun().execute_raw(store).await?;
     Ok(())
 }
 

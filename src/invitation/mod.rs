@@ -11,7 +11,7 @@ mod reference;
 mod settings;
 mod token;
 
-pub use crate::seats::IS_OPEN;
+pub(crate) use crate::seats::IS_OPEN;
 pub use area::InvitationArea;
 pub use email::compose;
 pub use ops::accept;

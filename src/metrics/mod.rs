@@ -9,7 +9,7 @@ use async_graphql::resolver_utils::EnumType;
 pub use pg::PoolState;
 
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
+    encoding::text::encode,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Metric, Registry, Unit},
 };
@@ -26,42 +26,11 @@ const OK: &str = "OK";
 const SECONDS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 const STATEMENTS: [f64; 8] = [1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 20.0, 50.0];
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Request {
-    operation: String,
-    code: String,
-}
+/// One label with a fixed set of values.
+type Label = [(&'static str, &'static str); 1];
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Operation {
-    operation: String,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Limit {
-    limit: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Outcome {
-    outcome: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Database {
-    served_by: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Connections {
-    pool: String,
-    state: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Queue {
-    queue: &'static str,
-}
+/// Labels with other values.
+type Labels<const COUNT: usize> = [(&'static str, String); COUNT];
 
 /// Values that are read when metrics are scraped, not counted as events happen.
 #[derive(Clone, Debug, Default)]
@@ -85,23 +54,23 @@ pub struct Metrics(Arc<Shared>);
 struct Shared {
     registry: Registry,
     operations: Operations,
-    requests: Family<Request, Counter>,
-    durations: Family<Operation, Histogram, fn() -> Histogram>,
+    requests: Family<Labels<2>, Counter>,
+    durations: Family<Labels<1>, Histogram, fn() -> Histogram>,
     statements: Histogram,
     retries: Counter,
     replays: Counter,
-    replica_queries: Family<Database, Counter>,
-    limits: Family<Limit, Counter>,
+    replica_queries: Family<Label, Counter>,
+    limits: Family<Label, Counter>,
     subscriptions: Gauge,
     leases: Counter,
     leased: Counter,
-    webhooks: Family<Outcome, Counter>,
-    seat_changes: Family<Outcome, Counter>,
-    pools: Family<Connections, Gauge>,
+    webhooks: Family<Label, Counter>,
+    seat_changes: Family<Label, Counter>,
+    pools: Family<Labels<2>, Gauge>,
     running: Gauge,
     waiting: Gauge,
-    backlog: Family<Queue, Gauge>,
-    oldest: Family<Queue, Gauge>,
+    backlog: Family<Label, Gauge>,
+    oldest: Family<Label, Gauge>,
     memory: Gauge,
 }
 
@@ -116,14 +85,11 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("tenantry");
+        let r = &mut registry;
         let shared = Shared {
-            requests: register(
-                &mut registry,
-                ("requests", "GraphQL operations by name and error code", None),
-                Family::default(),
-            ),
-            durations: register(
-                &mut registry,
+            requests: register(r, "requests", "GraphQL operations by name and error code"),
+            durations: add(
+                r,
                 (
                     "request_duration",
                     "Time from reading a request to its response",
@@ -131,94 +97,60 @@ impl Metrics {
                 ),
                 Family::new_with_constructor(|| Histogram::new(SECONDS)),
             ),
-            statements: register(
-                &mut registry,
+            statements: add(
+                r,
                 ("request_statements", "Messages sent to the database per request", None),
                 Histogram::new(STATEMENTS),
             ),
             retries: register(
-                &mut registry,
-                ("request_retries", "Mutations retried after a conflict with another change", None),
-                Counter::default(),
+                r,
+                "request_retries",
+                "Mutations retried after a conflict with another change",
             ),
-            replays: register(
-                &mut registry,
-                ("idempotent_replays", "Mutations answered with a stored response", None),
-                Counter::default(),
-            ),
+            replays: register(r, "idempotent_replays", "Mutations answered with a stored response"),
             replica_queries: register(
-                &mut registry,
-                ("replica_queries", "Queries that a replica may answer, by serving database", None),
-                Family::default(),
+                r,
+                "replica_queries",
+                "Queries that a replica may answer, by serving database",
             ),
-            limits: register(
-                &mut registry,
-                ("limits_hit", "Requests refused by a limit", None),
-                Family::default(),
-            ),
-            subscriptions: register(
-                &mut registry,
-                ("subscriptions_open", "Open subscriptions", None),
-                Gauge::default(),
-            ),
-            leases: register(
-                &mut registry,
-                ("call_leases", "Blocks of API calls leased from the database", None),
-                Counter::default(),
-            ),
-            leased: register(
-                &mut registry,
-                ("calls_leased", "API calls in the leased blocks", None),
-                Counter::default(),
-            ),
-            webhooks: register(
-                &mut registry,
-                ("webhooks", "Webhooks received from Stripe, by outcome", None),
-                outcomes(&["applied", "ignored", "problem", "failed", "refused"]),
-            ),
+            limits: register(r, "limits_hit", "Requests refused by a limit"),
+            subscriptions: register(r, "subscriptions_open", "Open subscriptions"),
+            leases: register(r, "call_leases", "Blocks of API calls leased from the database"),
+            leased: register(r, "calls_leased", "API calls in the leased blocks"),
+            webhooks: register(r, "webhooks", "Webhooks received from Stripe, by outcome"),
             seat_changes: register(
-                &mut registry,
-                ("seat_changes", "Changes of seats at Stripe, by outcome of an attempt", None),
-                outcomes(&["done", "retried", "given_up", "not_needed"]),
+                r,
+                "seat_changes",
+                "Changes of seats at Stripe, by outcome of an attempt",
             ),
             pools: register(
-                &mut registry,
-                ("pool_connections", "Database connections and waiting requests, by pool", None),
-                Family::default(),
+                r,
+                "pool_connections",
+                "Database connections and waiting requests, by pool",
             ),
-            running: register(
-                &mut registry,
-                ("sessions_open", "Requests that are admitted and running", None),
-                Gauge::default(),
-            ),
-            waiting: register(
-                &mut registry,
-                ("requests_waiting", "Requests that wait for admission", None),
-                Gauge::default(),
-            ),
-            backlog: register(
-                &mut registry,
-                ("backlog", "Entries that wait for background work", None),
-                Family::default(),
-            ),
-            oldest: register(
-                &mut registry,
+            running: register(r, "sessions_open", "Requests that are admitted and running"),
+            waiting: register(r, "requests_waiting", "Requests that wait for admission"),
+            backlog: register(r, "backlog", "Entries that wait for background work"),
+            oldest: add(
+                r,
                 ("backlog_age", "Age of the oldest waiting entry", Some(Unit::Seconds)),
                 Family::default(),
             ),
-            memory: register(
-                &mut registry,
+            memory: add(
+                r,
                 ("memory", "Resident memory of the process", Some(Unit::Bytes)),
                 Gauge::default(),
             ),
             operations: Operations::default(),
             registry,
         };
+        begin_at_zero(&shared.webhooks, &["applied", "ignored", "problem", "failed", "refused"]);
+        begin_at_zero(&shared.seat_changes, &["done", "retried", "given_up", "not_needed"]);
         Self(Arc::new(shared))
     }
 
     /// Counts a finished operation, with the code of its first error if there is one.
-    pub fn answered(
+    pub(crate) fn answered(
         &self,
         operation: Option<&str>,
         code: Option<&str>,
@@ -227,11 +159,8 @@ impl Metrics {
     ) {
         let Shared { operations, requests, durations, statements: counts, .. } = self.0.as_ref();
         let record = |name: &str| {
-            let operation = name.to_owned();
-            let took = took.as_secs_f64();
-            durations.get_or_create(&Operation { operation: operation.clone() }).observe(took);
-            let code = code.unwrap_or(OK).to_owned();
-            requests.get_or_create(&Request { operation, code }).inc();
+            durations.get_or_create(&of_operation(name)).observe(took.as_secs_f64());
+            requests.get_or_create(&of_request(name, code.unwrap_or(OK))).inc();
         };
         operations.record(operation, |name| self.forget(name), record);
         counts.observe(statements.into());
@@ -239,77 +168,75 @@ impl Metrics {
 
     /// Removes the series of an operation name.
     fn forget(&self, name: &str) {
-        let operation = name.to_owned();
-        self.0.durations.remove(&Operation { operation: operation.clone() });
+        self.0.durations.remove(&of_operation(name));
         let codes = ErrorCode::items().iter().map(|item| item.value.name());
         for code in codes.chain([OK]) {
-            let request = Request { operation: operation.clone(), code: code.to_owned() };
-            self.0.requests.remove(&request);
+            self.0.requests.remove(&of_request(name, code));
         }
     }
 
     /// Counts a request that was refused before execution.
     pub fn refused(&self, code: &str) {
-        let (operation, code) = (OTHER.to_owned(), code.to_owned());
-        self.0.requests.get_or_create(&Request { operation, code }).inc();
+        self.0.requests.get_or_create(&of_request(OTHER, code)).inc();
     }
 
     /// Counts an error that comes from a limit; ignores every other error.
     pub fn limited(&self, error: &Error) {
         let limit = match error {
-            Error::RateLimited { throttle: Throttle::Running, .. } => "running",
-            Error::RateLimited { throttle: Throttle::Waiting, .. } => "waiting",
-            Error::RateLimited { throttle: Throttle::Shared, .. } => "shared",
-            Error::RateLimited { throttle: Throttle::Rate, .. } => "rate",
-            Error::RateLimited { throttle: Throttle::Attempts, .. } => "attempts",
-            Error::RateLimited {
-                throttle: Throttle::SubscriptionsOfUser | Throttle::SubscriptionsOfOrganization,
-                ..
-            } => "subscriptions",
-            Error::RateLimited { throttle: Throttle::InvitationMails, .. } => "invitation_mails",
+            Error::RateLimited { throttle, .. } => match throttle {
+                Throttle::Running => "running",
+                Throttle::Waiting => "waiting",
+                Throttle::Shared => "shared",
+                Throttle::Rate => "rate",
+                Throttle::Attempts => "attempts",
+                Throttle::SubscriptionsOfUser | Throttle::SubscriptionsOfOrganization => {
+                    "subscriptions"
+                }
+                Throttle::InvitationMails => "invitation_mails",
+            },
             Error::CallsExhausted(_) => "calls",
             Error::Timeout => "time",
             _ => return,
         };
-        self.0.limits.get_or_create(&Limit { limit }).inc();
+        self.0.limits.get_or_create(&[("limit", limit)]).inc();
     }
 
     /// Counts a retry of a mutation.
-    pub fn retried(&self) {
+    pub(crate) fn retried(&self) {
         self.0.retries.inc();
     }
 
     /// Counts a replay of a stored response.
-    pub fn replayed(&self) {
+    pub(crate) fn replayed(&self) {
         self.0.replays.inc();
     }
 
     /// Counts a query that a replica may answer.
     pub fn replica_query(&self, served_by: &'static str) {
-        self.0.replica_queries.get_or_create(&Database { served_by }).inc();
+        self.0.replica_queries.get_or_create(&[("served_by", served_by)]).inc();
     }
 
     /// Counts a subscription as open until the returned guard is dropped.
     #[must_use]
-    pub fn subscription(&self) -> Watching {
+    pub(crate) fn subscription(&self) -> Watching {
         self.0.subscriptions.inc();
         Watching(self.clone())
     }
 
     /// Counts a leased block of API calls.
-    pub fn leased(&self, calls: u64) {
+    pub(crate) fn leased(&self, calls: u64) {
         self.0.leases.inc();
         self.0.leased.inc_by(calls);
     }
 
     /// Counts a webhook from Stripe.
-    pub fn webhook(&self, outcome: &'static str) {
-        self.0.webhooks.get_or_create(&Outcome { outcome }).inc();
+    pub(crate) fn webhook(&self, outcome: &'static str) {
+        self.0.webhooks.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// Counts an attempt to set the seats of a subscription at Stripe.
-    pub fn seat_change(&self, outcome: &'static str) {
-        self.0.seat_changes.get_or_create(&Outcome { outcome }).inc();
+    pub(crate) fn seat_change(&self, outcome: &'static str) {
+        self.0.seat_changes.get_or_create(&[("outcome", outcome)]).inc();
     }
 
     /// Encodes all metrics as text.
@@ -320,8 +247,8 @@ impl Metrics {
             for (state, count) in
                 [("busy", pool.busy), ("idle", pool.idle), ("waiting", pool.waiting)]
             {
-                let connections = Connections { pool: pool.name.clone(), state };
-                set(&shared.pools.get_or_create(&connections), count);
+                let labels = [("pool", pool.name.clone()), ("state", state.to_owned())];
+                set(&shared.pools.get_or_create(&labels), count);
             }
         }
         set(&shared.running, now.running);
@@ -329,8 +256,8 @@ impl Metrics {
         shared.backlog.clear();
         shared.oldest.clear();
         for (queue, count, age) in &now.backlog {
-            shared.backlog.get_or_create(&Queue { queue }).set(*count);
-            shared.oldest.get_or_create(&Queue { queue }).set(*age);
+            shared.backlog.get_or_create(&[("queue", *queue)]).set(*count);
+            shared.oldest.get_or_create(&[("queue", *queue)]).set(*age);
         }
         shared.memory.set(resident_bytes());
         let mut text = String::new();
@@ -350,7 +277,11 @@ impl Drop for Watching {
     }
 }
 
-fn register<M: Metric + Clone>(
+fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, help: &str) -> M {
+    add(registry, (name, help, None), M::default())
+}
+
+fn add<M: Metric + Clone>(
     registry: &mut Registry,
     (name, help, unit): (&str, &str, Option<Unit>),
     metric: M,
@@ -362,14 +293,19 @@ fn register<M: Metric + Clone>(
     metric
 }
 
-/// A counter of these outcomes. Alerts compare a counter with its earlier value, so it must exist
-/// before the first event.
-fn outcomes(names: &[&'static str]) -> Family<Outcome, Counter> {
-    let family = Family::default();
-    for outcome in names {
-        drop(family.get_or_create(&Outcome { outcome }));
+/// Alerts compare a counter with its earlier value, so it must exist before the first event.
+fn begin_at_zero(family: &Family<Label, Counter>, outcomes: &[&'static str]) {
+    for outcome in outcomes {
+        drop(family.get_or_create(&[("outcome", *outcome)]));
     }
-    family
+}
+
+fn of_operation(name: &str) -> Labels<1> {
+    [("operation", name.to_owned())]
+}
+
+fn of_request(operation: &str, code: &str) -> Labels<2> {
+    [("operation", operation.to_owned()), ("code", code.to_owned())]
 }
 
 fn set(gauge: &Gauge, count: usize) {

@@ -5,11 +5,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{
-        PoisonError, RwLock,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
 };
+
+use parking_lot::RwLock;
 
 /// The number of names that become labels, and the maximum length of a name in bytes.
 const MOST: usize = 200;
@@ -36,13 +35,13 @@ impl Operations {
             return record(OTHER);
         };
         {
-            let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            let known = self.0.read();
             if let Some(count) = known.get(name) {
                 count.fetch_add(1, Ordering::Relaxed);
                 return record(name);
             }
         }
-        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.write();
         let mut count = 0;
         if known.len() >= MOST && !known.contains_key(name) {
             let used = |count: &AtomicU64| count.load(Ordering::Relaxed);
@@ -90,6 +89,6 @@ mod tests {
         assert_eq!(ask(&"L".repeat(LONGEST + 1)), OTHER);
         assert_eq!(forgotten.len(), 1_002 - MOST);
         assert!(!forgotten.contains(&"Dashboard".to_owned()));
-        assert_eq!(operations.0.read().unwrap().len(), MOST);
+        assert_eq!(operations.0.read().len(), MOST);
     }
 }

@@ -10,8 +10,8 @@ mod ops;
 mod settings;
 
 pub use area::OrganizationArea;
-pub use graphql::Organization;
-pub use mutation_graphql::AcceptInvitationInput;
-pub use name::{OrganizationName, Slug};
-pub use ops::find_by_name;
+pub(crate) use graphql::Organization;
+pub(crate) use mutation_graphql::AcceptInvitationInput;
+pub(crate) use name::{OrganizationName, Slug};
+pub(crate) use ops::find_by_name;
 pub use settings::Settings;

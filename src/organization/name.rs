@@ -67,7 +67,6 @@ impl OrganizationName {
     }
 
     /// Returns the text.
-    #[must_use]
     pub fn into_string(self) -> String {
         self.0
     }
@@ -109,13 +108,11 @@ impl Slug {
     }
 
     /// Returns the text.
-    #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
     /// Returns the text.
-    #[must_use]
     pub fn into_string(self) -> String {
         self.0
     }
@@ -124,33 +121,6 @@ impl Slug {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_malformed_slug_is_refused() {
-        for good in ["ab", "acme", "a-b-c", "0x", "globex-2"] {
-            assert!(Slug::parse(good).is_ok(), "{good:?}");
-        }
-        let long = "a".repeat(49);
-        let bad = [
-            "",
-            "a",
-            "-ab",
-            "ab-",
-            "a--b",
-            "Acme",
-            "a_b",
-            "a b",
-            "ä1",
-            "acme\n",
-            "graphql",
-            "67e55044-10b1-426f-9247-bb680e5fe0c8",
-            "67e5504410b1426f9247bb680e5fe0c8",
-            &long,
-        ];
-        for bad in bad {
-            assert!(Slug::parse(bad).is_err(), "{bad:?}");
-        }
-    }
 
     #[test]
     fn reserved_words_are_sorted_and_could_be_slugs() {

@@ -2,10 +2,7 @@
 //! before it is used.
 
 use entity::{OrganizationId, organization};
-use sea_orm::{
-    ActiveModelTrait, ConnectionTrait, DbBackend, EntityTrait, IntoActiveModel, QueryResult, Set,
-    Statement,
-};
+use sea_orm::{ActiveModelTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryResult, Set};
 use serde_json::json;
 
 use super::{OrganizationName, Settings, Slug};
@@ -15,6 +12,7 @@ use crate::{
     billing,
     error::{Error, Result},
     member, plan,
+    sql::{sql, value_of},
     tenancy::{Access, Change, Fetch as _, Session, SystemSession, UnitOfWork},
 };
 
@@ -44,14 +42,9 @@ pub(super) async fn create(
 }
 
 async fn claim_slug(session: &Session, slug: &Slug) -> Result<()> {
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
-        "SELECT app.claim_slug($1) AS outcome",
-        [slug.as_str().into()],
-    );
+    let claim = sql("SELECT app.claim_slug($1) AS outcome", [slug.as_str().into()]);
     let organization = session.authorize(Permission::OrganizationRead)?.organization_id;
-    let reservation = Statement::from_sql_and_values(
-        DbBackend::Postgres,
+    let reservation = sql(
         "SELECT app.reserve_slug($1, $2) AS outcome",
         [organization.0.into(), slug.as_str().into()],
     );
@@ -60,7 +53,7 @@ async fn claim_slug(session: &Session, slug: &Slug) -> Result<()> {
     if let Some(rows) = session.ask_control(Access::Write, &reservation).await? {
         check_claim(rows.first(), slug)?;
     }
-    check_claim(session.query_one_raw(statement).await?.as_ref(), slug)
+    check_claim(session.query_one_raw(claim).await?.as_ref(), slug)
 }
 
 fn check_claim(row: Option<&QueryResult>, slug: &Slug) -> Result<()> {
@@ -86,18 +79,8 @@ pub(super) async fn get(session: &Session) -> Result<organization::Model> {
 
 /// Finds the organization with this id or slug. A retired slug counts, and so does a deleted
 /// organization.
-///
-/// # Errors
-///
-/// Fails when the database fails.
 pub async fn find_by_name(session: &SystemSession, name: &str) -> Result<Option<OrganizationId>> {
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
-        "SELECT app.find_organization($1) AS id",
-        [name.into()],
-    );
-    let row = session.query_one_raw(statement).await?;
-    Ok(row.map(|row| row.try_get("", "id")).transpose()?.flatten())
+    value_of(session, "id", sql("SELECT app.find_organization($1) AS id", [name.into()])).await
 }
 
 pub(super) async fn update(
@@ -107,24 +90,26 @@ pub(super) async fn update(
 ) -> Result<organization::Model> {
     let before = get_locked(session, Permission::OrganizationUpdate).await?;
     let mut row = before.clone().into_active_model();
-    let mut metadata = json!({});
-    if let Some(name) = name.map(OrganizationName::into_string).filter(|name| *name != before.name)
-    {
-        metadata["old_name"] = json!(before.name);
-        metadata["name"] = json!(name);
-        row.name = Set(name);
+    if let Some(name) = name {
+        row.name.set_if_not_equals(name.into_string());
     }
     if let Some(slug) = slug.filter(|slug| slug.as_str() != before.slug) {
         session.authorize(Permission::OrganizationUpdateSlug)?;
         claim_slug(session, &slug).await?;
-        metadata["old_slug"] = json!(before.slug);
-        metadata["slug"] = json!(slug.as_str());
         row.slug = Set(slug.into_string());
     }
     if !row.is_changed() {
         return Ok(before);
     }
     let after = row.update(session).await?;
+    let mut metadata = json!({});
+    audit::add_changes(
+        &mut metadata,
+        [
+            ("name", json!(before.name), json!(after.name)),
+            ("slug", json!(before.slug), json!(after.slug)),
+        ],
+    );
     audit::record(session, Action::OrganizationUpdated, Some(after.id.0), metadata).await?;
     Ok(after)
 }
@@ -160,19 +145,10 @@ async fn get_locked(session: &Session, permission: Permission) -> Result<organiz
 /// user wait for each other.
 async fn check_ownerships(session: &Session) -> Result<()> {
     let lock_name = format!("founder {}", session.viewer().user_id);
-    session
-        .execute_raw(Statement::from_sql_and_values(
-            DbBackend::Postgres,
-            "SELECT pg_advisory_xact_lock(hashtextextended($1, 0))",
-            [lock_name.into()],
-        ))
-        .await?;
-    let statement =
-        Statement::from_string(DbBackend::Postgres, "SELECT auth.viewer_ownerships() AS owned");
-    let owned: i64 = match session.query_one_raw(statement).await? {
-        Some(row) => row.try_get("", "owned")?,
-        None => 0,
-    };
+    let lock = sql("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [lock_name.into()]);
+    session.execute_raw(lock).await?;
+    let ownerships = sql("SELECT auth.viewer_ownerships() AS owned", []);
+    let owned: i64 = value_of(session, "owned", ownerships).await?;
     let limit = session.settings().area::<Settings>()?.max_owned;
     if owned < i64::from(limit) {
         return Ok(());

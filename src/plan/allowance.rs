@@ -3,12 +3,13 @@
 
 use chrono::{DateTime, Duration, Utc};
 use entity::{FeatureKind, FeaturePeriod, PlanTerms, feature, organization_billing, plan_feature};
-use sea_orm::{DbBackend, EntityTrait, FromQueryResult, QueryResult, Statement};
+use sea_orm::{EntityTrait, FromQueryResult, QueryResult};
 
 use super::ops::{Lock, effective_plan, grace, own_plan_ends_at};
 use crate::{
     calendar,
     error::{Error, Result},
+    sql::sql,
     tenancy::{Fetch as _, Session, UnitOfWork},
 };
 
@@ -31,7 +32,6 @@ impl Allowance {
         Self { enabled: false, limit: Some(0), is_override: false, valid_until: None };
 
     /// The allowance with at most this limit. `None` changes nothing.
-    #[must_use]
     pub fn at_most(self, limit: Option<i64>) -> Self {
         Self { limit: self.limit.into_iter().chain(limit).min(), ..self }
     }
@@ -84,10 +84,6 @@ pub struct Allowances {
 }
 
 /// Returns what the current organization may use: of all features, or of one.
-///
-/// # Errors
-///
-/// Fails without an organization.
 pub async fn allowances(scope: &impl UnitOfWork, only: Option<&str>) -> Result<Allowances> {
     let organization_id = scope.organization_id()?;
     let billing = organization_billing::Entity::find_by_id(organization_id)
@@ -125,8 +121,7 @@ async fn resolve(
         return Ok(Vec::new());
     }
     let values = [scope.organization_id()?.into(), plan.into(), scope.now().into(), only.into()];
-    let statement = Statement::from_sql_and_values(DbBackend::Postgres, RESOLVE, values);
-    let rows = scope.query_all_raw(statement).await?;
+    let rows = scope.query_all_raw(sql(RESOLVE, values)).await?;
     rows.iter()
         .map(|row| Ok((feature::Model::from_query_result(row, "")?, Allowance::read(row)?)))
         .collect()
@@ -149,10 +144,6 @@ pub async fn require(session: &Session, lock: &Lock, feature: &str, count: u64) 
 }
 
 /// Returns what the locked organization may use of a feature of the kind `count`.
-///
-/// # Errors
-///
-/// Fails when the database fails.
 pub async fn allowance_of_count(
     session: &Session,
     lock: &Lock,
@@ -200,10 +191,6 @@ impl EffectiveAllowance {
 }
 
 /// Returns what the organization may use of a meter, and until when.
-///
-/// # Errors
-///
-/// Fails without an organization.
 pub async fn effective_allowance(
     scope: &impl UnitOfWork,
     feature: &str,
@@ -214,7 +201,6 @@ pub async fn effective_allowance(
 }
 
 /// The current period of a meter: its start and its end. `None` for other features.
-#[must_use]
 pub fn period_of(
     feature: &feature::Model,
     billing: &organization_billing::Model,

@@ -154,10 +154,6 @@ fn features(
 }
 
 /// Returns the plan with this key, to which a row refers.
-///
-/// # Errors
-///
-/// Fails when there is none.
 pub async fn plan_by_key(ctx: &Context<'_>, key: &str) -> Result<Plan> {
     let plan = ctx.load(PlanByKey(key.to_owned())).await?;
     plan.map(Plan).ok_or_else(|| Error::internal("the catalogue lacks a plan that is in use"))

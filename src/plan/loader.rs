@@ -51,8 +51,7 @@ impl Loader<FeaturesOfPlan> for Reader {
             .order_by_asc(feature::Column::Feature)
             .fetch(&*session)
             .await?;
-        let mut features: HashMap<_, Vec<_>> =
-            keys.iter().map(|key| (key.clone(), Vec::new())).collect();
+        let mut features: HashMap<_, Vec<_>> = HashMap::new();
         for (row, feature) in rows {
             if let Some(feature) = feature {
                 features.entry(FeaturesOfPlan(row.plan.clone())).or_default().push((row, feature));

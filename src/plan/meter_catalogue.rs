@@ -24,10 +24,6 @@ pub struct MeterCatalogue {
 
 impl MeterCatalogue {
     /// Reads the rows of the meter.
-    ///
-    /// # Errors
-    ///
-    /// Fails when the database fails, or the catalogue has no default plan.
     pub async fn load(session: &impl UnitOfWork, meter: &str) -> Result<Self> {
         let feature = feature::Entity::find_by_id(meter).fetch_one(session).await?;
         let is_meter = feature.is_some_and(|feature| feature.kind == FeatureKind::Meter);
@@ -42,7 +38,6 @@ impl MeterCatalogue {
 
     /// What an organization may use, and until when. `None` if it has exceptions, which only the
     /// database knows.
-    #[must_use]
     pub fn effective_allowance(
         &self,
         terms: &PlanTerms,

@@ -13,16 +13,17 @@ mod ops;
 mod price;
 mod settings;
 
-pub use allowance::{
-    Allowance, Allowances, EffectiveAllowance, allowance_of_count, allowances, effective_allowance,
-    period_of, require, require_flag,
-};
+pub use allowance::require_flag;
 pub use area::PlanArea;
-pub use graphql::{Feature, Plan, PlanFeature, plan_by_key};
-pub use meter_catalogue::MeterCatalogue;
-pub use ops::{
+pub use settings::Settings;
+
+pub(crate) use allowance::{
+    Allowance, Allowances, allowance_of_count, allowances, effective_allowance, period_of, require,
+};
+pub(crate) use graphql::{Feature, Plan, plan_by_key};
+pub(crate) use meter_catalogue::MeterCatalogue;
+pub(crate) use ops::{
     ENTITLEMENTS, Lock, current, default_plan, find, fingerprint, is_own_plan_in_effect, lock,
     lock_alone, lock_if_several_changes,
 };
-pub use price::{PlanPrice, PriceInterval, find_price, prices_for_sale, ranked_prices};
-pub use settings::Settings;
+pub(crate) use price::{PriceInterval, find_price, prices_for_sale, ranked_prices};

@@ -3,14 +3,15 @@
 use chrono::{DateTime, Duration, Utc};
 use entity::{PlanTerms, SubscriptionStatus, organization_billing, plan};
 use sea_orm::{
-    ColumnTrait, DbBackend, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Select,
-    Statement, sea_query::LockType,
+    ColumnTrait, EntityTrait, JoinType, QueryFilter, QueryOrder, QuerySelect, Select,
+    sea_query::LockType,
 };
 use tokio::try_join;
 
 use super::Settings;
 use crate::{
     error::{Error, Result},
+    sql::{sql, value_of},
     tenancy::{Fetch as _, Session, UnitOfWork},
 };
 
@@ -25,7 +26,6 @@ pub struct Lock {
 
 impl Lock {
     /// The locked row, which is the state of billing.
-    #[must_use]
     pub fn billing(&self) -> &organization_billing::Model {
         &self.billing
     }
@@ -33,10 +33,6 @@ impl Lock {
 
 /// Takes the organization's lock, then reads the caller's role again. It may have changed during
 /// the wait.
-///
-/// # Errors
-///
-/// Fails when the caller is no longer a member.
 pub async fn lock(session: &Session) -> Result<Lock> {
     // Both statements are sent together and executed in this order.
     let (lock, ()) = try_join!(biased; lock_alone(session), session.refresh_role())?;
@@ -46,10 +42,6 @@ pub async fn lock(session: &Session) -> Result<Lock> {
 /// Takes the organization's lock before a lock on another row, if the operation makes several
 /// changes. Two operations that lock the same rows in different orders then wait for each other,
 /// instead of ending in a deadlock.
-///
-/// # Errors
-///
-/// As [`lock`].
 pub async fn lock_if_several_changes(session: &Session) -> Result<()> {
     if session.makes_several_changes() {
         lock(session).await?;
@@ -59,10 +51,6 @@ pub async fn lock_if_several_changes(session: &Session) -> Result<()> {
 
 /// Takes the organization's lock without reading a role. For users who are about to become members,
 /// and for background work.
-///
-/// # Errors
-///
-/// Fails when the organization has been deleted.
 pub async fn lock_alone(scope: &impl UnitOfWork) -> Result<Lock> {
     let organization_id = scope.organization_id()?;
     let billing = organization_billing::Entity::find_by_id(organization_id)
@@ -74,28 +62,17 @@ pub async fn lock_alone(scope: &impl UnitOfWork) -> Result<Lock> {
 }
 
 /// Returns a digest that changes whenever the catalogue does.
-///
-/// # Errors
-///
-/// Fails when the database fails.
 pub async fn fingerprint(session: &impl UnitOfWork) -> Result<String> {
-    let statement = Statement::from_string(
-        DbBackend::Postgres,
+    let fingerprint = sql(
         "SELECT md5(coalesce((SELECT string_agg(f::text, ',' ORDER BY f.feature) FROM features f), '')
                  || coalesce((SELECT string_agg(p::text, ',' ORDER BY p.plan) FROM plans p), '')
                  || coalesce((SELECT string_agg(f::text, ',' ORDER BY f.plan, f.feature) FROM plan_features f), '')) AS md5",
+        [],
     );
-    let row = session.query_one_raw(statement).await?;
-    Ok(row
-        .ok_or_else(|| Error::internal("the fingerprint of the catalogue returned no row"))?
-        .try_get("", "md5")?)
+    value_of(session, "md5", fingerprint).await
 }
 
 /// Returns the plan in effect for the current organization.
-///
-/// # Errors
-///
-/// Fails without an organization.
 pub async fn current(session: &impl UnitOfWork) -> Result<plan::Model> {
     let organization_id = session.organization_id()?;
     let plan_of_billing = organization_billing::Entity::belongs_to(plan::Entity)
@@ -116,10 +93,6 @@ pub async fn current(session: &impl UnitOfWork) -> Result<plan::Model> {
 }
 
 /// Finds a plan that is offered, by its key.
-///
-/// # Errors
-///
-/// Fails when the database fails.
 pub async fn find(session: &impl UnitOfWork, plan: &str) -> Result<Option<plan::Model>> {
     // PostgreSQL rejects text with this character.
     if plan.contains('\0') {
@@ -150,10 +123,6 @@ pub(super) async fn effective_plan(
 }
 
 /// Returns whether the organization's own plan is in effect, and not the default.
-///
-/// # Errors
-///
-/// Fails without the settings of plans.
 pub fn is_own_plan_in_effect(
     session: &impl UnitOfWork,
     billing: &organization_billing::Model,
@@ -162,10 +131,6 @@ pub fn is_own_plan_in_effect(
 }
 
 /// Returns the default plan.
-///
-/// # Errors
-///
-/// Fails when the catalogue has no default plan.
 pub async fn default_plan(session: &impl UnitOfWork) -> Result<plan::Model> {
     plan::Entity::find()
         .filter(plan::Column::IsDefault.eq(true))

@@ -57,10 +57,6 @@ impl PlanPrice {
 
 /// Finds the price that decides the plan of a subscription: of the highest plan, if the
 /// subscription has several prices, and of its prices one per seat. Other products have none.
-///
-/// # Errors
-///
-/// Fails when the database fails.
 pub async fn find_price<'ids>(
     session: &impl UnitOfWork,
     ids: impl Iterator<Item = &'ids str>,
@@ -72,10 +68,6 @@ pub async fn find_price<'ids>(
 }
 
 /// Lists all prices. The first one that a subscription has decides its plan.
-///
-/// # Errors
-///
-/// Fails when the database fails.
 pub async fn ranked_prices(session: &impl UnitOfWork) -> Result<Vec<plan_price::Model>> {
     Ok(ranked().fetch(session).await?)
 }
@@ -92,10 +84,6 @@ fn ranked() -> Select<plan_price::Entity> {
 }
 
 /// Lists the prices at which a plan is for sale.
-///
-/// # Errors
-///
-/// Fails when the database fails.
 pub async fn prices_for_sale(
     session: &impl UnitOfWork,
     plan: &str,

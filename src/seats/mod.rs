@@ -4,6 +4,6 @@ mod open;
 mod ops;
 mod settings;
 
-pub use open::{IN_USE, IS_OPEN, TEAM_MEMBERS};
-pub use ops::{allowance, follow, follow_expiry, require, team_size};
+pub(crate) use open::{IN_USE, IS_OPEN, TEAM_MEMBERS};
+pub(crate) use ops::{allowance, follow, follow_expiry, require, team_size};
 pub use settings::{Proration, SeatsMode, Settings};

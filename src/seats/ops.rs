@@ -15,10 +15,6 @@ use crate::{
 };
 
 /// The number of members, and of invitations that can still be accepted.
-///
-/// # Errors
-///
-/// Fails without an organization.
 pub async fn team_size(scope: &impl UnitOfWork) -> Result<u64> {
     let organization_id = scope.organization_id()?;
     let members = organization_member::Entity::find()
@@ -29,10 +25,6 @@ pub async fn team_size(scope: &impl UnitOfWork) -> Result<u64> {
 /// What an organization may use of [`TEAM_MEMBERS`]: what its plan allows, and no more than the
 /// seats that it has bought, if owners buy them. The seats belong to the plan in effect, which an
 /// exception replaces.
-///
-/// # Errors
-///
-/// Fails without the settings of seats.
 pub fn allowance(
     scope: &impl UnitOfWork,
     billing: &organization_billing::Model,
@@ -55,10 +47,6 @@ pub async fn require(session: &Session, lock: &Lock, count: u64) -> Result<()> {
 }
 
 /// Has the quantity of a per-seat subscription set to the size of the team, after the commit.
-///
-/// # Errors
-///
-/// Fails without an organization.
 pub async fn follow(scope: &impl UnitOfWork) -> Result<()> {
     if scope.settings().area::<Settings>()?.mode != Some(SeatsMode::Sync) {
         return Ok(());
@@ -73,10 +61,6 @@ pub async fn follow(scope: &impl UnitOfWork) -> Result<()> {
 
 /// Has the quantity set again when the next invitation expires, unless that is planned for an
 /// earlier time, when this is called again.
-///
-/// # Errors
-///
-/// Fails without an organization.
 pub async fn follow_expiry(scope: &impl UnitOfWork) -> Result<()> {
     let pending = pending(scope)?.order_by_asc(invitation::Column::ExpiresAt);
     let Some(next) = pending.fetch_one(scope).await? else { return Ok(()) };

@@ -10,7 +10,7 @@ mod subscribers;
 use std::{
     collections::HashMap,
     pin::Pin,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, Weak},
 };
 
 use async_graphql::Response;
@@ -19,6 +19,7 @@ use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
 };
+use parking_lot::Mutex;
 use tokio::{
     sync::mpsc,
     time::{Sleep, sleep, timeout},
@@ -97,7 +98,7 @@ impl Subscriptions {
     ///
     /// Fails when the caller lacks the permission, has too many subscriptions, or when changes
     /// cannot be received.
-    pub async fn subscribe(
+    pub(crate) async fn subscribe(
         &self,
         service: Arc<GraphqlService>,
         prepared: Prepared,
@@ -153,7 +154,7 @@ impl Subscriptions {
         let events = audience.join().ok_or_else(|| Error::unavailable(SubscriberEnded::Broken))?;
         let task = AbortOnDropHandle::new(tokio::spawn(source.run()));
         let running = Arc::new(Running { audience, _task: task });
-        let mut sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sources = self.sources.lock();
         if sources.len() == sources.capacity() {
             sources.retain(|_, source| source.strong_count() > 0);
         }
@@ -164,13 +165,11 @@ impl Subscriptions {
     /// The number of sources that run. Each receives every change that is committed from now on.
     #[must_use]
     pub fn sources(&self) -> usize {
-        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        sources.values().filter(|source| source.strong_count() > 0).count()
+        self.sources.lock().values().filter(|source| source.strong_count() > 0).count()
     }
 
     fn running(&self, key: &Key) -> Option<(Arc<Running>, mpsc::Receiver<Event>)> {
-        let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner);
-        let running = sources.get(key).and_then(Weak::upgrade)?;
+        let running = self.sources.lock().get(key).and_then(Weak::upgrade)?;
         let events = running.audience.join()?;
         Some((running, events))
     }

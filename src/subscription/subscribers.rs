@@ -3,12 +3,10 @@
 //! A subscriber has a short queue. If it is full, the source waits for a limited time and then
 //! drops the subscriber. The queues of all subscribers therefore hold few events in memory.
 
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
+use parking_lot::Mutex;
 use tokio::sync::mpsc::{self, error::TrySendError};
 
 use crate::error::Error;
@@ -38,7 +36,7 @@ impl Subscribers {
 
     /// Receives all messages from now on. Returns `None` if the source has ended.
     pub(super) fn join(&self) -> Option<mpsc::Receiver<Event>> {
-        let mut members = self.lock();
+        let mut members = self.0.lock();
         let members = members.as_mut()?;
         members.retain(|member| !member.is_closed());
         let (sender, receiver) = mpsc::channel(QUEUE);
@@ -47,26 +45,22 @@ impl Subscribers {
     }
 
     pub(super) async fn send(&self, event: &Event) {
-        let members = self.lock().clone().unwrap_or_default();
+        let members = self.0.lock().clone().unwrap_or_default();
         let dropped = deliver(&members, event).await;
-        if let Some(members) = self.lock().as_mut() {
+        if let Some(members) = self.0.lock().as_mut() {
             members.retain(|member| !dropped.iter().any(|dropped| dropped.same_channel(member)));
         }
     }
 
     /// Sends the last message. Later subscribers start a new source.
     pub(super) async fn end(&self, error: Error) {
-        let members = self.lock().take().unwrap_or_default();
+        let members = self.0.lock().take().unwrap_or_default();
         deliver(&members, &Event::End(error)).await;
     }
 
     /// Ends without a message, for a source that was stopped.
     pub(super) fn close(&self) {
-        self.lock().take();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<Vec<mpsc::Sender<Event>>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().take();
     }
 }
 

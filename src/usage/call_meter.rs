@@ -13,14 +13,14 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
 use entity::{OrganizationId, PlanTerms};
 use futures_util::{StreamExt, stream};
-
+use parking_lot::Mutex;
 use tokio::sync::watch;
 
 use super::{
@@ -170,17 +170,12 @@ impl Meter {
     }
 
     /// Whether the organization has just been found to have no calls left.
-    #[must_use]
-    pub fn is_exhausted(&self, organization_id: OrganizationId) -> bool {
+    pub(crate) fn is_exhausted(&self, organization_id: OrganizationId) -> bool {
         self.counter(organization_id).is_exhausted()
     }
 
     /// Leases calls if needed, so that the next one can be counted without a query.
-    ///
-    /// # Errors
-    ///
-    /// When the database cannot be reached.
-    pub async fn prepare(
+    pub(crate) async fn prepare(
         &self,
         organization_id: OrganizationId,
         version: Option<DateTime<Utc>>,
@@ -209,10 +204,9 @@ impl Meter {
     /// The calls used in the current month: those of this server's last lease plus its calls since.
     /// Without a lease, `in_table`, where leased calls count as used. A plan without a limit that
     /// was granted from memory adds to `in_table`.
-    #[must_use]
-    pub fn used(&self, organization_id: OrganizationId, in_table: i64) -> i64 {
+    pub(crate) fn used(&self, organization_id: OrganizationId, in_table: i64) -> i64 {
         let (start, _) = month_of(self.0.settings.clock.now());
-        let counter = self.counters().get(&organization_id).cloned();
+        let counter = self.0.counters.lock().get(&organization_id).cloned();
         let held = counter.and_then(|counter| counter.lock().held.clone());
         let held = held.filter(|held| held.lease.period_start == start);
         // The lease may be newer than the request's snapshot of the table.
@@ -221,7 +215,7 @@ impl Meter {
 
     /// Maintains the meter until `stop` is set: detects changes of the plan catalogue, writes calls
     /// that are only in memory, and removes counters that are no longer used.
-    pub async fn keep(&self, mut stop: watch::Receiver<bool>) {
+    pub(crate) async fn keep(&self, mut stop: watch::Receiver<bool>) {
         let mut seen = None;
         while !*stop.borrow() {
             if let Err(error) = self.read_catalogue(&mut seen).await {
@@ -236,7 +230,7 @@ impl Meter {
     /// Returns all leased and unused calls to the database, at shutdown.
     pub async fn give_back(&self) {
         // There is no later try, so the delay after a refusal does not apply.
-        *self.0.read_only.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.0.read_only.lock() = None;
         self.settle(|_| true).await;
     }
 
@@ -245,7 +239,7 @@ impl Meter {
             return;
         }
         let counters: Vec<_> =
-            self.counters().values().filter(|counter| due(counter)).cloned().collect();
+            self.0.counters.lock().values().filter(|counter| due(counter)).cloned().collect();
         stream::iter(counters)
             .for_each_concurrent(LARGEST, |counter| async move {
                 if let Err(error) = self.release(&counter).await {
@@ -269,7 +263,7 @@ impl Meter {
                 return Err(error);
             }
         }
-        let mut counters = self.counters();
+        let mut counters = self.0.counters.lock();
         let mut state = counter.lock();
         let goes_on = !state.is_silent();
         match &mut state.held {
@@ -348,7 +342,7 @@ impl Meter {
     /// Fails during the delay after a refused change. One organization tries again after it, not
     /// all.
     fn check_changes(&self) -> Result<()> {
-        let refused = *self.0.read_only.lock().unwrap_or_else(PoisonError::into_inner);
+        let refused = *self.0.read_only.lock();
         if refused.is_some_and(|refused| refused.elapsed() < REFUSED_WAIT) {
             let cause: Box<dyn std::error::Error + Send + Sync> =
                 "the database refused changes a moment ago".into();
@@ -359,7 +353,7 @@ impl Meter {
 
     fn note_refusal(&self, error: &Error) {
         if matches!(error, Error::ReadOnly(_)) && self.check_changes().is_ok() {
-            *self.0.read_only.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+            *self.0.read_only.lock() = Some(Instant::now());
             tracing::warn!(
                 cause = error.cause(),
                 "the database is read-only: API calls are not limited until it accepts changes"
@@ -374,12 +368,8 @@ impl Meter {
         plans.refresh(&session, seen).await
     }
 
-    fn counters(&self) -> MutexGuard<'_, HashMap<OrganizationId, Arc<Counter>>> {
-        self.0.counters.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn counter(&self, organization_id: OrganizationId) -> Arc<Counter> {
-        let mut counters = self.counters();
+        let mut counters = self.0.counters.lock();
         let counter = counters
             .entry(organization_id)
             .or_insert_with(|| Arc::new(Counter::new(organization_id)));

@@ -2,12 +2,13 @@
 //! while the lease is current.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use chrono::{DateTime, Utc};
 use entity::{OrganizationId, PlanTerms};
+use parking_lot::{Mutex, MutexGuard};
 
 use super::lease::Lease;
 use crate::{error::Error, rate_limit::RateLimit};
@@ -89,7 +90,7 @@ impl Counter {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Notes what decides the organization's plan, unless newer terms are known.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use entity::{FeatureKind, feature};
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use sea_orm::ConnectionTrait;
 
 use super::{API_CALLS_PER_MONTH, Meter};
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     error::Result,
     plan::{self, Allowance, Allowances},
     seats,
+    sql::sql,
     tenancy::{DeclaredFeature, Session, UnitOfWork as _},
 };
 
@@ -31,7 +32,6 @@ pub struct Entitlement {
 }
 
 /// The features that the areas declare. One without a row of this kind in the catalogue is denied.
-#[must_use]
 pub fn declared_features() -> Vec<DeclaredFeature> {
     let limits = Limit::all().iter().map(|limit| (limit.feature, FeatureKind::Count, None));
     limits.chain(DeclaredFeature::all().iter().copied()).collect()
@@ -47,10 +47,6 @@ pub struct Entitlements {
 }
 
 /// The entitlements of the session's organization: all, or that of one feature.
-///
-/// # Errors
-///
-/// When the session has no organization.
 pub async fn entitlements(
     session: &Session,
     meter: &Meter,
@@ -98,8 +94,7 @@ async fn used(
     let meters = "SELECT feature, period_start, used FROM usage
         WHERE organization_id = $1 AND period_start IN ($3, $4) AND $2::timestamptz IS NOT NULL";
     let all: Vec<_> = counts.map(count).chain([meters.to_owned()]).collect();
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
+    let count_all = sql(
         format!("SELECT * FROM ({}) used (feature, period_start, used)", all.join(" UNION ALL ")),
         [
             session.organization_id()?.into(),
@@ -108,7 +103,7 @@ async fn used(
             last_period.into(),
         ],
     );
-    let rows = session.query_all_raw(statement).await?;
+    let rows = session.query_all_raw(count_all).await?;
     let entry = |row: &sea_orm::QueryResult| {
         let key = (row.try_get("", "feature")?, row.try_get("", "period_start")?);
         Ok((key, row.try_get("", "used")?))

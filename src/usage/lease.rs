@@ -2,13 +2,13 @@
 //! organization and month, so their sum stays within the limit.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
 
 use super::API_CALLS_PER_MONTH;
 use crate::{
     calendar::month_of,
-    error::{Error, Result},
+    error::Result,
     plan,
+    sql::{sql, value_of},
     tenancy::{SystemSession, UnitOfWork},
 };
 
@@ -35,25 +35,21 @@ pub(super) struct Lease {
 /// What the plan allows now and what was used, without a block.
 pub(super) async fn unleased(session: &SystemSession) -> Result<Lease> {
     let (period_start, period_end) = month_of(session.now());
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
+    let sum = sql(
         "SELECT coalesce(sum(used), 0)::int8 AS used FROM usage
          WHERE organization_id = $1 AND feature = $2 AND period_start = $3",
         [session.organization_id()?.into(), API_CALLS_PER_MONTH.into(), period_start.into()],
     );
-    let (effective, row) =
-        tokio::try_join!(plan::effective_allowance(session, API_CALLS_PER_MONTH), async {
-            Ok(session.query_one_raw(statement).await?)
-        },)?;
+    let (effective, used) = tokio::try_join!(
+        plan::effective_allowance(session, API_CALLS_PER_MONTH),
+        value_of(session, "used", sum),
+    )?;
     Ok(Lease {
         period_start,
         period_end,
         limit: effective.allowance.limit,
         block: 0,
-        used: Some(
-            row.ok_or_else(|| Error::internal("the usage query returned no row"))?
-                .try_get("", "used")?,
-        ),
+        used: Some(used),
         version: Some(effective.version),
         valid_until: effective.valid_until,
     })
@@ -98,8 +94,7 @@ pub(super) fn block_of(remaining: i64) -> i64 {
 
 /// Adds to the calls used in a month, and locks that row until the transaction ends.
 async fn add_used(session: &SystemSession, period_start: DateTime<Utc>, calls: i64) -> Result<i64> {
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
+    let add = sql(
         "INSERT INTO usage AS u (organization_id, feature, period_start, used) VALUES ($1, $2, $3, greatest($4, 0))
          ON CONFLICT (organization_id, feature, period_start) DO UPDATE SET used = greatest(u.used + $4, 0)
          RETURNING used",
@@ -110,8 +105,7 @@ async fn add_used(session: &SystemSession, period_start: DateTime<Utc>, calls: i
             calls.into(),
         ],
     );
-    let row = session.query_one_raw(statement).await?;
-    Ok(row.ok_or_else(|| Error::internal("counting usage returned no row"))?.try_get("", "used")?)
+    value_of(session, "used", add).await
 }
 
 #[cfg(test)]

@@ -3,10 +3,7 @@
 
 use chrono::{DateTime, Utc};
 use entity::usage;
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, QueryFilter, QueryOrder, QuerySelect,
-    Statement,
-};
+use sea_orm::{ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use super::{API_CALLS_PER_MONTH, Meter, entitlement::Entitlement};
 use crate::{
@@ -15,6 +12,7 @@ use crate::{
     error::{Error, Result},
     graphql::BigInt,
     plan::{self, Allowance},
+    sql::{sql, value_of},
     tenancy::{Fetch as _, Session, Tenant, UnitOfWork as _},
 };
 
@@ -100,11 +98,8 @@ WHERE organization_id = $1 AND created_at < now() - interval '24 hours' AND (fea
 async fn is_new(session: &Session, tenant: Tenant, event: &Event) -> Result<bool> {
     let Some(key) = &event.key else { return Ok(true) };
     let row = [tenant.organization_id.into(), event.feature.clone().into(), key.clone().into()];
-    let delete =
-        Statement::from_sql_and_values(DbBackend::Postgres, DELETE_OLD_KEYS, row.iter().cloned());
-    session.execute_raw(delete).await?;
-    let insert = Statement::from_sql_and_values(
-        DbBackend::Postgres,
+    session.execute_raw(sql(DELETE_OLD_KEYS, row.iter().cloned())).await?;
+    let insert = sql(
         "INSERT INTO usage_keys (organization_id, feature, key, amount) VALUES ($1, $2, $3, $4)
          ON CONFLICT DO NOTHING",
         row.iter().cloned().chain([event.amount.into()]),
@@ -112,14 +107,11 @@ async fn is_new(session: &Session, tenant: Tenant, event: &Event) -> Result<bool
     if session.execute_raw(insert).await?.rows_affected() == 1 {
         return Ok(true);
     }
-    let known = Statement::from_sql_and_values(
-        DbBackend::Postgres,
+    let known = sql(
         "SELECT amount FROM usage_keys WHERE organization_id = $1 AND feature = $2 AND key = $3",
         row,
     );
-    let known = session.query_one_raw(known).await?;
-    let known: Option<i64> = known.map(|row| row.try_get("", "amount")).transpose()?;
-    if known == Some(event.amount) {
+    if value_of::<i64>(session, "amount", known).await? == event.amount {
         Ok(false)
     } else {
         Err(Error::Conflict(format!("The idempotency key `{key}` was used with another amount.")))
@@ -136,8 +128,7 @@ async fn add(
     excess: Excess,
 ) -> Result<i64> {
     let limit = allowance.limit.filter(|_| excess == Excess::Refuse);
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
+    let add = sql(
         "INSERT INTO usage AS u (organization_id, feature, period_start, used, period_end)
          SELECT $1, $2, $3, $4, $7 WHERE $5::int8 IS NULL OR $4 <= $5
          ON CONFLICT (organization_id, feature, period_start)
@@ -154,7 +145,7 @@ async fn add(
             end.into(),
         ],
     );
-    let row = session.query_one_raw(statement).await.map_err(Error::of_insert)?;
+    let row = session.query_one_raw(add).await.map_err(Error::of_insert)?;
     match (row, limit) {
         (Some(row), _) => Ok(row.try_get("", "used")?),
         (None, Some(limit)) => {
@@ -177,10 +168,6 @@ async fn find(
 
 /// Lists the periods in which a meter counted something, newest first: those that started between
 /// `from` (inclusive) and `to` (exclusive).
-///
-/// # Errors
-///
-/// Fails without an organization.
 pub(super) async fn periods(
     session: &Session,
     meter: &Meter,

@@ -13,7 +13,7 @@ mod usage_writer;
 
 pub use area::UsageArea;
 pub use call_meter::Meter;
-pub use entitlement::{Entitlement as Allotment, Entitlements, declared_features, entitlements};
+pub(crate) use entitlement::{Entitlements, declared_features, entitlements};
 
 /// The key of the feature that limits API calls.
 const API_CALLS_PER_MONTH: &str = "api_calls_per_month";

@@ -2,11 +2,12 @@
 //! decides the limit of API calls without a query.
 
 use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError,
+    Arc,
     atomic::{AtomicU64, Ordering},
 };
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 
 use super::{API_CALLS_PER_MONTH, counter::Counter, lease::Lease};
 use crate::{
@@ -40,7 +41,7 @@ impl PlanCache {
         let fingerprint = plan::fingerprint(session).await?;
         if seen.as_ref() != Some(&fingerprint) {
             let plans = MeterCatalogue::load(session, API_CALLS_PER_MONTH).await?;
-            *self.plans() = Some(Arc::new(plans));
+            *self.plans.lock() = Some(Arc::new(plans));
             *seen = Some(fingerprint);
             self.number.fetch_add(1, Ordering::Relaxed);
         }
@@ -56,7 +57,7 @@ impl PlanCache {
         version: Option<DateTime<Utc>>,
     ) -> Option<Lease> {
         let terms = counter.terms(version)?;
-        let plans = self.plans().clone()?;
+        let plans = self.plans.lock().clone()?;
         let grace = settings.area::<plan::Settings>().ok()?.grace;
         let now = settings.clock.now();
         let effective = plans.effective_allowance(&terms, now, grace)?;
@@ -70,9 +71,5 @@ impl PlanCache {
             version: Some(effective.version),
             valid_until: effective.valid_until,
         })
-    }
-
-    fn plans(&self) -> MutexGuard<'_, Option<Arc<MeterCatalogue>>> {
-        self.plans.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

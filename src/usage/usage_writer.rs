@@ -5,12 +5,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use chrono::{DateTime, Utc};
 use entity::OrganizationId;
-use sea_orm::{ConnectionTrait, DbBackend, Statement};
+use parking_lot::Mutex;
+use sea_orm::ConnectionTrait;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
@@ -19,6 +20,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
+    sql::sql,
     tenancy::{Access, Databases, Reason, Settings, SystemSession, UnitOfWork, open_system},
 };
 
@@ -151,7 +153,7 @@ impl UsageWriter {
             return Ok(None);
         }
         let (answer, mut answered) = oneshot::channel();
-        self.waiting().push(Waiting { write, answer });
+        self.waiting.lock().push(Waiting { write, answer });
         loop {
             let turn = tokio::select! {
                 biased;
@@ -199,13 +201,9 @@ impl UsageWriter {
         Ok(written)
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Takes the changes that fit into a transaction, at most one of each organization.
     fn take(&self) -> Vec<Waiting> {
-        let mut waiting = self.waiting();
+        let mut waiting = self.waiting.lock();
         let mut taken = HashSet::new();
         let (batch, rest) = std::mem::take(&mut *waiting).into_iter().partition(|waiting| {
             taken.len() < LARGEST && taken.insert(waiting.write.organization_id)
@@ -243,12 +241,11 @@ async fn add_calls(
     let organizations: Vec<_> = calls.iter().map(|(write, _)| write.organization_id.0).collect();
     let period_starts: Vec<_> = calls.iter().map(|(write, _)| write.period_start).collect();
     let calls: Vec<i64> = calls.into_iter().map(|(_, calls)| calls).collect();
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
+    let add = sql(
         "SELECT organization_id, used FROM billing.add_calls($1, $2, $3, $4)",
         [API_CALLS_PER_MONTH.into(), organizations.into(), period_starts.into(), calls.into()],
     );
-    let rows = session.query_all_raw(statement).await?;
+    let rows = session.query_all_raw(add).await?;
     let sum = |row: &sea_orm::QueryResult| {
         Ok((OrganizationId(row.try_get("", "organization_id")?), row.try_get("", "used")?))
     };

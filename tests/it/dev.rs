@@ -232,6 +232,13 @@ fn a_second_start_is_refused_and_a_killed_one_leaves_nothing_running() {
 }
 
 #[test]
+fn a_trial_plan_that_does_not_exist_is_refused() {
+    let folder = folder();
+    let refused = process::run(dev(folder.path(), free_port()).env("TRIAL_PLAN", "gold"));
+    process::failed(&refused, "setting TRIAL_PLAN names the plan gold, which does not exist");
+}
+
+#[test]
 fn a_normal_user_needs_no_more_than_root() {
     if !nix::unistd::geteuid().is_root() {
         // Then every test here runs as a normal user already.

@@ -63,7 +63,22 @@ async fn an_invalid_taken_or_retired_slug_is_rejected() {
         let reply = founder.query_with(CREATE, json!({ "name": "x", "slug": slug })).await;
         reply.assert_failed("CONFLICT");
     }
-    for slug in ["", "a", "A-b", "a--b", "-ab", "a_b", "67e55044-10b1-426f-9247-bb680e5fe0c8"] {
+    let long = "a".repeat(49);
+    for slug in [
+        "",
+        "a",
+        &long,
+        "A-b",
+        "a--b",
+        "-ab",
+        "ab-",
+        "a_b",
+        "a b",
+        "ä1",
+        "initech\n",
+        "67e55044-10b1-426f-9247-bb680e5fe0c8",
+        "67e5504410b1426f9247bb680e5fe0c8",
+    ] {
         let reply = founder.query_with(CREATE, json!({ "name": "x", "slug": slug })).await;
         reply.assert_failed("BAD_USER_INPUT");
         assert_eq!(reply.body["errors"][0]["extensions"]["field"], "input.slug");

@@ -12,7 +12,7 @@ use tenantry::{
 
 use crate::support::imports::{Graph, circles, imports};
 
-const FLOOR: [&str; 18] = [
+const FLOOR: [&str; 19] = [
     "action",
     "admission",
     "area",
@@ -28,6 +28,7 @@ const FLOOR: [&str; 18] = [
     "mail",
     "metrics",
     "rate_limit",
+    "sql",
     "text",
     "auth",
     "tenancy",

@@ -63,11 +63,7 @@ impl Account {
         let Self(Some((uid, gid))) = self else {
             return Ok(());
         };
-        chown(path, Some(uid), Some(gid)).map_err(|source| Error::System {
-            what: "cannot change the owner of",
-            path: path.to_owned(),
-            source,
-        })
+        chown(path, Some(uid), Some(gid)).map_err(Error::system("cannot change the owner of", path))
     }
 }
 
@@ -116,11 +112,7 @@ impl Cluster {
     /// leaves no incomplete folder.
     fn initialize(&self, binaries: &Binaries, draft: &Path) -> Result<(), Error> {
         if draft.exists() {
-            fs::remove_dir_all(draft).map_err(|source| Error::System {
-                what: "cannot remove",
-                path: draft.to_owned(),
-                source,
-            })?;
+            fs::remove_dir_all(draft).map_err(Error::system("cannot remove", draft))?;
         }
         let mut command = Command::new(binaries.program("initdb"));
         command.arg("-D").arg(draft).args([
@@ -133,11 +125,8 @@ impl Cluster {
         ]);
         self.account.assume(&mut command);
         run("initdb", command)?;
-        fs::rename(draft, &self.data).map_err(|source| Error::System {
-            what: "cannot rename the new data folder to",
-            path: self.data.clone(),
-            source,
-        })
+        let failed = Error::system("cannot rename the new data folder to", &self.data);
+        fs::rename(draft, &self.data).map_err(failed)
     }
 
     /// Waits for a server whose parent was killed and that is shutting down. Stops it if the kernel
@@ -187,11 +176,7 @@ impl Cluster {
             .truncate(true)
             .custom_flags(NO_LINKS)
             .open(&self.log);
-        opened.map_err(|source| Error::System {
-            what: "cannot write",
-            path: self.log.clone(),
-            source,
-        })
+        opened.map_err(Error::system("cannot write", &self.log))
     }
 
     pub(super) fn log_tail(&self) -> String {
@@ -207,7 +192,7 @@ pub(super) fn lock(folder: &Path, account: Account) -> Result<File, Error> {
         return Err(Error::NotOurs(folder.to_owned()));
     }
     make_folder(folder, account)?;
-    let system = |source| Error::System { what: "cannot lock", path: path.clone(), source };
+    let system = Error::system("cannot lock", &path);
     let mut file = OpenOptions::new()
         .create(true)
         .read(true)
@@ -215,7 +200,7 @@ pub(super) fn lock(folder: &Path, account: Account) -> Result<File, Error> {
         .truncate(false)
         .custom_flags(NO_LINKS)
         .open(&path)
-        .map_err(system)?;
+        .map_err(&system)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -224,7 +209,7 @@ pub(super) fn lock(folder: &Path, account: Account) -> Result<File, Error> {
         }
         Err(TryLockError::Error(source)) => return Err(system(source)),
     }
-    file.set_len(0).map_err(system)?;
+    file.set_len(0).map_err(&system)?;
     writeln!(file, "{}", std::process::id()).map_err(system)?;
     Ok(file)
 }
@@ -234,11 +219,8 @@ fn pid_in(file: &Path) -> Option<i32> {
 }
 
 fn run(program: &'static str, mut command: Command) -> Result<(), Error> {
-    let output = command.output().map_err(|source| Error::System {
-        what: "cannot run",
-        path: command.get_program().into(),
-        source,
-    })?;
+    let output = command.output();
+    let output = output.map_err(Error::system("cannot run", command.get_program().as_ref()))?;
     if output.status.success() {
         return Ok(());
     }
@@ -251,9 +233,9 @@ fn tail(text: &str) -> String {
 }
 
 fn make_folder(path: &Path, account: Account) -> Result<(), Error> {
-    let system = |what| move |source| Error::System { what, path: path.to_owned(), source };
-    fs::create_dir_all(path).map_err(system("cannot create the folder"))?;
+    fs::create_dir_all(path).map_err(Error::system("cannot create the folder", path))?;
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o700);
-    fs::set_permissions(path, mode).map_err(system("cannot set the permissions of the folder"))?;
+    let failed = Error::system("cannot set the permissions of the folder", path);
+    fs::set_permissions(path, mode).map_err(failed)?;
     account.own(path)
 }

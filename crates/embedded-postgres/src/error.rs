@@ -1,6 +1,6 @@
 //! Why a server did not start.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The oldest supported version of PostgreSQL.
 pub(super) const OLDEST: u32 = 15;
@@ -47,4 +47,11 @@ pub enum Error {
         /// The system's error.
         source: std::io::Error,
     },
+}
+
+impl Error {
+    /// Converts the system's error.
+    pub(super) fn system(what: &'static str, path: &Path) -> impl Fn(std::io::Error) -> Self {
+        move |source| Self::System { what, path: path.to_owned(), source }
+    }
 }

@@ -150,19 +150,13 @@ fn launch(binaries: &Binaries, cluster: &Cluster, throwaway: bool) -> Result<Chi
         command.args(["-c", setting]);
     }
     let log = cluster.open_log()?;
-    let errors = log.try_clone().map_err(|source| Error::System {
-        what: "cannot duplicate the log file of",
-        path: cluster.data.clone(),
-        source,
-    })?;
+    let errors = log.try_clone();
+    let errors =
+        errors.map_err(Error::system("cannot duplicate the log file of", &cluster.data))?;
     cluster.account.assume(&mut command);
     command.stdin(Stdio::null()).stdout(log).stderr(errors);
     // A terminal sends Ctrl-C to its process group. The server stops later, after tenantry has
     // finished its requests.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
-    command.spawn().map_err(|source| Error::System {
-        what: "cannot run",
-        path: binaries.program("postgres"),
-        source,
-    })
+    command.spawn().map_err(Error::system("cannot run", &binaries.program("postgres")))
 }

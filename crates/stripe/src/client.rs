@@ -306,7 +306,8 @@ impl Stripe {
             .header("Idempotency-Key", key)
             .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
             .body(body);
-        send(request).await
+        let (status, body) = receive(request).await?;
+        succeeded(status, body)
     }
 
     fn request(&self, method: Method, path: &str) -> Result<RequestBuilder> {
@@ -318,11 +319,6 @@ impl Stripe {
             .bearer_auth(&self.options.secret_key)
             .header("Stripe-Version", API_VERSION))
     }
-}
-
-async fn send(request: RequestBuilder) -> Result<Value> {
-    let (status, body) = receive(request).await?;
-    succeeded(status, body)
 }
 
 async fn receive(request: RequestBuilder) -> Result<(StatusCode, Value)> {

@@ -7,18 +7,18 @@ use std::{
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use clap::ValueEnum;
-use entity::{OrganizationId, audit_log};
+use entity::audit_log;
 use serde::Serialize;
+use serde_json::json;
 
 use super::Failure;
 use crate::{
     audit::{self, Filter},
     clock::Clock,
     config::{BusinessConfig, DatabaseConfig},
-    error::Error,
     organization,
     page::Cursor,
-    tenancy::{Access, Databases, Reason, Settings, SystemSession, open_system},
+    tenancy::{Access, Databases, Reason, SystemSession, open_system},
 };
 
 /// How many rows are in memory at once.
@@ -53,7 +53,8 @@ pub(super) struct Export {
 }
 
 /// The output format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
 enum Format {
     /// One JSON object per line.
     Jsonl,
@@ -78,129 +79,83 @@ struct Entry<'row, M> {
 
 impl Export {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let options = self.database.options().map_err(Failure::new)?;
-        let settings =
-            self.business.settings_for_maintenance(Clock::system()).map_err(Failure::new)?;
-        let databases = Databases::shared(&options).map_err(Failure::new)?;
-        let id = self.find(&databases, &settings).await?;
-        self.record(&databases, &settings, id).await?;
-        let session =
-            open_system(&databases, &settings, Some(id), Reason::AuditExport, Access::Read).await?;
+        let databases = Databases::shared(&self.database.options()?)?;
+        let settings = self.business.settings_for_maintenance(Clock::system())?;
+        let open = |organization, access| {
+            open_system(&databases, &settings, organization, Reason::AuditExport, access)
+        };
+        let reading = open(None, Access::Read).await?;
+        let found = organization::find_by_name(&reading, &self.organization).await?;
+        let id = found.ok_or_else(|| {
+            Failure::new(format!("there is no organization {}", self.organization))
+        })?;
+        drop(reading);
+        let writing = open(Some(id), Access::Write).await?;
+        let metadata = json!({ "format": self.format, "since": self.since, "until": self.until });
+        audit::record(&writing, audit::Action::AuditExported, Some(id.0), metadata).await?;
+        writing.commit().await?;
+        self.print(&open(Some(id), Access::Read).await?).await
+    }
+
+    async fn print(&self, session: &SystemSession) -> Result<(), Failure> {
         let output = BufWriter::new(io::stdout().lock());
-        let outcome = match self.format {
-            Format::Jsonl => self.print(&session, Jsonl(output)).await,
-            Format::Csv => self.print(&session, Csv(csv::Writer::from_writer(output))).await,
+        let mut output = match self.format {
+            Format::Jsonl => Output::Jsonl(output),
+            Format::Csv => Output::Csv(csv::Writer::from_writer(output)),
         };
-        match outcome {
-            // The reader closed the pipe because it needs no more.
-            Err(Stop::Output(error)) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            Err(Stop::Output(error)) => Err(Failure::new(format!("the output failed: {error}"))),
-            Err(Stop::Failure(failure)) => Err(failure),
-            Ok(count) => {
-                eprintln!("exported {count} entries");
-                Ok(())
-            }
-        }
-    }
-
-    async fn find(
-        &self,
-        databases: &Databases,
-        settings: &Settings,
-    ) -> Result<OrganizationId, Failure> {
-        let session =
-            open_system(databases, settings, None, Reason::AuditExport, Access::Read).await?;
-        organization::find_by_name(&session, &self.organization)
-            .await?
-            .ok_or_else(|| Failure::new(format!("there is no organization {}", self.organization)))
-    }
-
-    async fn record(
-        &self,
-        databases: &Databases,
-        settings: &Settings,
-        id: OrganizationId,
-    ) -> Result<(), Failure> {
-        let session =
-            open_system(databases, settings, Some(id), Reason::AuditExport, Access::Write).await?;
-        let format = match self.format {
-            Format::Jsonl => "jsonl",
-            Format::Csv => "csv",
-        };
-        let metadata =
-            serde_json::json!({ "format": format, "since": self.since, "until": self.until });
-        audit::record(&session, audit::Action::AuditExported, Some(id.0), metadata).await?;
-        Ok(session.commit().await?)
-    }
-
-    async fn print(&self, session: &SystemSession, mut output: impl Sink) -> Result<u64, Stop> {
         let filter = Filter { since: self.since, until: self.until, ..Filter::default() };
         audit::allow_slow_reader(session).await?;
         let (mut after, mut count, mut reported) = (None::<Cursor>, 0, Instant::now());
         loop {
             let rows = audit::page_forward(session, &filter, after.as_ref(), PAGE).await?;
-            let Some(last) = rows.last() else {
-                output.finish()?;
-                return Ok(count);
-            };
-            after = Some(Cursor { at: last.created_at, id: last.id.0 });
-            for row in &rows {
-                output.write(row)?;
+            let Some(last) = rows.last() else { break };
+            if !is_read(rows.iter().try_for_each(|row| output.write(row)))? {
+                return Ok(());
             }
-            count += rows.len() as u64;
+            after = Some(Cursor { at: last.created_at, id: last.id.0 });
+            count += rows.len();
             if reported.elapsed() > PROGRESS_INTERVAL {
                 reported = Instant::now();
                 eprintln!("{count} entries so far, up to {}", last.created_at);
             }
         }
+        if is_read(output.flush())? {
+            eprintln!("exported {count} entries");
+        }
+        Ok(())
     }
 }
 
-/// Why printing ended early.
-enum Stop {
-    Output(io::Error),
-    Failure(Failure),
-}
-
-impl From<io::Error> for Stop {
-    fn from(error: io::Error) -> Self {
-        Self::Output(error)
+/// Whether the output was written. It was not if the reader needs no more and closed the pipe.
+fn is_read(written: io::Result<()>) -> Result<bool, Failure> {
+    match written {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::new(format!("the output failed: {error}"))),
     }
 }
 
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Failure(error.into())
-    }
+enum Output<W: Write> {
+    Jsonl(W),
+    Csv(csv::Writer<W>),
 }
 
-trait Sink {
-    fn write(&mut self, row: &audit_log::Model) -> io::Result<()>;
-    fn finish(&mut self) -> io::Result<()>;
-}
-
-struct Jsonl<W: Write>(W);
-
-impl<W: Write> Sink for Jsonl<W> {
+impl<W: Write> Output<W> {
     fn write(&mut self, row: &audit_log::Model) -> io::Result<()> {
-        serde_json::to_writer(&mut self.0, &entry(row, &row.metadata))?;
-        self.0.write_all(b"\n")
+        match self {
+            Self::Jsonl(output) => {
+                serde_json::to_writer(&mut *output, &entry(row, &row.metadata))?;
+                output.write_all(b"\n")
+            }
+            Self::Csv(output) => Ok(output.serialize(entry(row, row.metadata.to_string()))?),
+        }
     }
 
-    fn finish(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-struct Csv<W: Write>(csv::Writer<W>);
-
-impl<W: Write> Sink for Csv<W> {
-    fn write(&mut self, row: &audit_log::Model) -> io::Result<()> {
-        self.0.serialize(entry(row, row.metadata.to_string())).map_err(io::Error::from)
-    }
-
-    fn finish(&mut self) -> io::Result<()> {
-        self.0.flush()
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Jsonl(output) => output.flush(),
+            Self::Csv(output) => output.flush(),
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! `tenantry audit`: export, partitions and retention of the audit log.
 
 mod export;
-mod failed_databases;
 mod partition;
 mod prune;
 
@@ -21,6 +20,17 @@ enum Action {
     Export(Box<export::Export>),
     Partition(partition::Partition),
     Prune(prune::Prune),
+}
+
+/// Fails if the command did not succeed in some dedicated databases.
+fn complete(failed: &[String]) -> Result<(), Failure> {
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "the command failed in the databases {}. Fix the error above and run it again.",
+        failed.join(", ")
+    )))
 }
 
 impl Audit {

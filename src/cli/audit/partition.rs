@@ -2,7 +2,7 @@
 
 use pg::Client;
 
-use super::{Failure, Owner, failed_databases::complete};
+use super::{Failure, Owner, complete};
 use crate::cli::say;
 
 /// Create the partitions of the audit log for the next months. Safe to repeat, also while servers

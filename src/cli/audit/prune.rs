@@ -6,7 +6,7 @@ use pg::Client;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Failure, Owner, failed_databases::complete};
+use super::{Failure, Owner, complete};
 use crate::{
     audit::Action,
     cli::{
@@ -37,47 +37,41 @@ pub(super) struct Prune {
 
 impl Prune {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let before = self.before.and_time(NaiveTime::MIN).and_utc();
-        if before > Clock::system().now() {
+        if self.before() > Clock::system().now() {
             return Err(Failure::new(format!(
                 "--before {} is in the future. Give a day in the past.",
                 self.before
             )));
         }
         let mut connection = self.owner.connect().await?;
-        let count = prune(&mut connection, before).await.map_err(incomplete)?;
-        say(format!("deleted {count} entries before {}", self.before));
+        self.prune(&mut connection, "").await?;
         let failed = self
             .owner
             .in_each(async |name, connection| {
-                let count = prune(connection, before).await.map_err(incomplete)?;
-                say(format!(
-                    "deleted {count} entries before {} in the database {name}",
-                    self.before
-                ));
-                Ok(())
+                self.prune(connection, &format!(" in the database {name}")).await
             })
             .await?;
         complete(&failed)
     }
-}
 
-#[expect(clippy::needless_pass_by_value, reason = "it maps errors")]
-fn incomplete(error: pg::Error) -> Failure {
-    Failure::new(format!(
-        "some entries were not deleted: {}. Run the command again.",
-        error.explained()
-    ))
+    fn before(&self) -> DateTime<Utc> {
+        self.before.and_time(NaiveTime::MIN).and_utc()
+    }
+
+    async fn prune(&self, connection: &mut Client, place: &str) -> Result<(), Failure> {
+        let count = prune(connection, self.before()).await.map_err(|error| {
+            let error = error.explained();
+            Failure::new(format!("some entries were not deleted: {error}. Run the command again."))
+        })?;
+        say(format!("deleted {count} entries before {}{place}", self.before));
+        Ok(())
+    }
 }
 
 async fn prune(connection: &mut Client, before: DateTime<Utc>) -> pg::Result<i64> {
     let (mut count, mut tries) = (0, 0);
-    let ended: Vec<(String, DateTime<Utc>)> = connection
-        .query(
-            "SELECT name, upper_bound FROM audit.partitions() WHERE upper_bound <= $1 ORDER BY upper_bound",
-            &[&before],
-        )
-        .await?;
+    let sql = "SELECT name, upper_bound FROM audit.partitions() WHERE upper_bound <= $1 ORDER BY upper_bound";
+    let ended: Vec<(String, DateTime<Utc>)> = connection.query(sql, &[&before]).await?;
     for (partition, end) in ended {
         count += loop {
             tries += 1;
@@ -117,26 +111,18 @@ async fn drop_partition(
     let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
     transaction.execute(&lock, &[]).await?;
     // Dropping a partition fires no row triggers, so a running move would miss the deletions.
-    let moving: Option<Uuid> = transaction
-        .query_opt(
-            "SELECT organization_id FROM app.placements WHERE moving_to IS NOT NULL LIMIT 1",
-            &[],
-        )
-        .await?;
+    let sql = "SELECT organization_id FROM app.placements WHERE moving_to IS NOT NULL LIMIT 1";
+    let moving: Option<Uuid> = transaction.query_opt(sql, &[]).await?;
     if let Some(organization) = moving {
         return Err(pg::Error::statement(format!(
             "the organization {organization} is moving. Finish or cancel its move first."
         )));
     }
     // Older partitions are already dropped, so every entry before `end` is in this one.
-    let counted: Vec<(Uuid, i64)> = transaction
-        .query(
-            "SELECT organization_id, count(*) FROM audit.audit_logs l WHERE created_at < $1 GROUP BY organization_id
+    let sql = "SELECT organization_id, count(*) FROM audit.audit_logs l WHERE created_at < $1 GROUP BY organization_id
          HAVING coalesce((SELECT p.placement FROM app.placements p WHERE p.organization_id = l.organization_id),
-                         CASE WHEN app.database_name() IS NULL THEN 'shared' END) = 'shared'",
-            &[&end],
-        )
-        .await?;
+                         CASE WHEN app.database_name() IS NULL THEN 'shared' END) = 'shared'";
+    let counted: Vec<(Uuid, i64)> = transaction.query(sql, &[&end]).await?;
     for (organization, deleted) in &counted {
         record(&transaction, &audit_logs(false, *organization), *organization, end, *deleted)
             .await?;
@@ -154,16 +140,12 @@ async fn drop_partition(
 }
 
 async fn next_organization(connection: &Client, last: Uuid) -> pg::Result<Option<Uuid>> {
-    connection
-        .query_opt(
-            "SELECT organization_id FROM (
+    let sql = "SELECT organization_id FROM (
              (SELECT organization_id FROM audit.audit_logs WHERE organization_id > $1 ORDER BY organization_id LIMIT 1)
              UNION ALL
              (SELECT organization_id FROM app.placements WHERE organization_id > $1 ORDER BY organization_id LIMIT 1)) next
-         ORDER BY organization_id LIMIT 1",
-            &[&last],
-        )
-        .await
+         ORDER BY organization_id LIMIT 1";
+    connection.query_opt(sql, &[&last]).await
 }
 
 /// Deletes from the organization's current log, where it is recorded, and from any stale copy.
@@ -177,12 +159,9 @@ async fn delete(
         let transaction = connection.begin().await?;
         // As every writer does: the placement cannot change meanwhile, and a running move records
         // what is deleted here.
-        let (placement, has_schema): (String, bool) = transaction
-            .query_one(
-                "SELECT placement, to_regnamespace(app.placement_schema($1)) IS NOT NULL FROM auth.enter_organization($1)",
-                &[&organization],
-            )
-            .await?;
+        let sql = "SELECT placement, to_regnamespace(app.placement_schema($1)) IS NOT NULL FROM auth.enter_organization($1)";
+        let (placement, has_schema): (String, bool) =
+            transaction.query_one(sql, &[&organization]).await?;
         let in_schema = placement == "schema";
         let log = audit_logs(in_schema, organization);
         let (mut rows, mut copied) = (0, 0);

@@ -70,12 +70,7 @@ pub(in crate::cli) fn token(
 
 /// Returns the users of the demo, each with a token.
 pub(super) fn users(secret: &str) -> Result<Vec<DemoUser>, jsonwebtoken::errors::Error> {
-    let user = |&(organization, name, role, subject): &(
-        &'static str,
-        &'static str,
-        &'static str,
-        &'static str,
-    )| {
+    let users = USERS.into_iter().map(|(organization, name, role, subject)| {
         Ok(DemoUser {
             organization,
             organization_name: if organization == "acme" { "Acme" } else { "Globex" },
@@ -84,8 +79,8 @@ pub(super) fn users(secret: &str) -> Result<Vec<DemoUser>, jsonwebtoken::errors:
             subject,
             token: token(secret, subject, None)?,
         })
-    };
-    USERS.iter().map(user).collect()
+    });
+    users.collect()
 }
 
 /// Deletes everything that an earlier run has stored.
@@ -122,12 +117,9 @@ pub(super) async fn load(owner: &ConnectOptions) -> pg::Result<()> {
         transaction.batch(HISTORY).await?;
     }
     // The rows name no issuer, as did the tokens of earlier versions.
-    transaction
-        .execute(
-            "UPDATE auth.identities SET issuer = $1 WHERE issuer = '' AND subject = ANY ($2::text[])",
-            &[&ISSUER, &subjects().collect::<Vec<_>>()],
-        )
-        .await?;
+    let sql =
+        "UPDATE auth.identities SET issuer = $1 WHERE issuer = '' AND subject = ANY ($2::text[])";
+    transaction.execute(sql, &[&ISSUER, &subjects().collect::<Vec<_>>()]).await?;
     transaction.commit().await?;
     connection.close().await;
     Ok(())
@@ -147,32 +139,7 @@ pub(super) struct Welcome<'run> {
     pub(super) issuer: Option<&'run str>,
 }
 
-/// The first request.
-struct FirstRequest {
-    /// The path of the organization.
-    place: &'static str,
-    token: String,
-    query: &'static str,
-}
-
 impl Welcome<'_> {
-    fn first_request(&self) -> FirstRequest {
-        let Self { program, data_dir, issuer, .. } = self;
-        match issuer {
-            // The users of a provider are no members of the demo's organizations.
-            Some(_) => FirstRequest {
-                place: "",
-                token: "$TOKEN".to_owned(),
-                query: "viewer { name memberships { slug } }",
-            },
-            None => FirstRequest {
-                place: "/org/acme",
-                token: format!("$({program} token --as acme-owner{data_dir})"),
-                query: "organization { name projects { nodes { name } } }",
-            },
-        }
-    }
-
     /// Describes where everything is.
     fn places(&self, text: &mut Formatter<'_>, place: &str) -> fmt::Result {
         let Self { base, program, data_dir, folder, socket, issuer } = self;
@@ -212,8 +179,14 @@ impl Display for Welcome<'_> {
     /// Fits into 24 lines of 80 characters. What the user needs first is at the end, where it
     /// remains visible.
     fn fmt(&self, text: &mut Formatter<'_>) -> fmt::Result {
-        let base = &self.base;
-        let FirstRequest { place, token, query } = self.first_request();
+        let Self { base, program, data_dir, issuer, .. } = self;
+        // The users of a provider are no members of the demo's organizations.
+        let (place, token, query) = if issuer.is_some() {
+            ("", "$TOKEN".to_owned(), "viewer { name memberships { slug } }")
+        } else {
+            let token = format!("$({program} token --as acme-owner{data_dir})");
+            ("/org/acme", token, "organization { name projects { nodes { name } } }")
+        };
         self.places(text, place)?;
         write!(
             text,

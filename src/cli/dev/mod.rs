@@ -8,7 +8,6 @@ use std::{
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::Arc,
     time::Duration,
 };
 
@@ -18,14 +17,11 @@ use uuid::Uuid;
 
 use super::{
     Failure, runtime, say,
-    server::{build, serve_operators, stop_signal},
+    server::{ServerConfig, serve_operators, stop_signal},
 };
 use crate::{
     auth::EmailVerified,
-    background::Background,
-    config::{
-        BusinessConfig, DatabaseConfig, HttpConfig, JwtConfig, LogConfig, parse_database_url,
-    },
+    config::{DatabaseConfig, parse_database_url},
     http, telemetry,
     tenancy::Databases,
 };
@@ -52,7 +48,7 @@ const GRACE: Duration = Duration::from_secs(2);
 #[derive(Debug, clap::Parser)]
 pub(super) struct Dev {
     /// The port on 127.0.0.1.
-    #[arg(long, env = "PORT", value_name = "PORT", default_value_t = 4000)]
+    #[arg(long, env, default_value_t = 4000)]
     port: u16,
 
     #[command(flatten)]
@@ -64,19 +60,11 @@ pub(super) struct Dev {
 
     /// Address and port for operators only: /metrics, /readyz, /healthz. Without it the server
     /// exposes no metrics.
-    #[arg(long, env = "ADMIN_ADDR", value_name = "ADMIN_ADDR")]
+    #[arg(long, env)]
     admin_addr: Option<SocketAddr>,
 
     #[command(flatten)]
-    database: DatabaseConfig,
-    #[command(flatten)]
-    jwt: JwtConfig,
-    #[command(flatten)]
-    http: HttpConfig,
-    #[command(flatten)]
-    business: BusinessConfig,
-    #[command(flatten)]
-    log: LogConfig,
+    server: ServerConfig,
 }
 
 /// The folder of the development database.
@@ -91,7 +79,7 @@ pub(super) struct DataFolder {
 impl DataFolder {
     fn path(&self) -> Result<PathBuf, Failure> {
         let folder = self.data_dir.clone().unwrap_or_else(default_folder);
-        std::path::absolute(folder).map_err(Failure::new)
+        Ok(std::path::absolute(folder)?)
     }
 
     /// Returns the secret that signs the demo's tokens.
@@ -114,7 +102,7 @@ impl DataFolder {
 impl Dev {
     pub(super) fn run(mut self) -> Result<(), Failure> {
         self.check_settings()?;
-        let _telemetry = telemetry::start(&self.log, "warn").map_err(Failure::new)?;
+        let _telemetry = telemetry::start(&self.server.log, "warn")?;
         // Bind first, so that a port in use fails before PostgreSQL starts.
         let address = SocketAddr::from(([127, 0, 0, 1], self.port));
         let listener = std::net::TcpListener::bind(address).map_err(|error| {
@@ -126,21 +114,21 @@ impl Dev {
         let folder = self.data.path()?;
         eprintln!("Starting PostgreSQL in {} …", folder.display());
         // On the main thread, which lives as long as the process: see `embedded_postgres`.
-        let server = Embedded::start(&Options { folder: folder.clone(), throwaway: false })
-            .map_err(Failure::new)?;
-        let secret = match self.jwt.jwt_secret {
-            Some(_) => self.jwt.secret().map_err(Failure::new)?.to_owned(),
+        let server = Embedded::start(&Options { folder: folder.clone(), throwaway: false })?;
+        let jwt = &mut self.server.jwt;
+        let secret = match jwt.jwt_secret {
+            Some(_) => jwt.secret()?.to_owned(),
             None => secret_in(&folder.join(SECRET_FILE))?,
         };
         // The prefix keeps the key of invitations apart from the key of tokens.
-        self.business.secret_key.get_or_insert_with(|| format!("invitations:{secret}"));
+        self.server.business.secret_key.get_or_insert_with(|| format!("invitations:{secret}"));
         // Without an identity provider, this process signs the demo's tokens.
-        if self.jwt.jwt_jwks_url.is_none() {
-            self.jwt.jwt_secret.get_or_insert(secret);
-            self.jwt.jwt_issuer = None;
-            self.jwt.jwt_audience = None;
-            "sub".clone_into(&mut self.jwt.jwt_subject_claim);
-            self.jwt.jwt_email_verified = EmailVerified::Claim("email_verified".to_owned());
+        if jwt.jwt_jwks_url.is_none() {
+            jwt.jwt_secret.get_or_insert(secret);
+            jwt.jwt_issuer = None;
+            jwt.jwt_audience = None;
+            "sub".clone_into(&mut jwt.jwt_subject_claim);
+            jwt.jwt_email_verified = EmailVerified::Claim("email_verified".to_owned());
         }
         let runtime = runtime()?;
         let outcome = runtime.block_on(self.serve(listener, &server, &folder));
@@ -168,7 +156,7 @@ impl Dev {
             database_replica_url,
             databases,
             ..
-        } = &self.database;
+        } = &self.server.database;
         let set = [
             ("DATABASE_URL", database_url),
             ("SYSTEM_DATABASE_URL", system_database_url),
@@ -176,7 +164,7 @@ impl Dev {
             ("DATABASE_REPLICA_URL", database_replica_url),
             ("DATABASES", databases),
         ];
-        if self.jwt.jwt_issuers.is_some() {
+        if self.server.jwt.jwt_issuers.is_some() {
             return Err(Failure::new(
                 "JWT_ISSUERS is set, but `tenantry dev` accepts one issuer. Unset it, or set JWT_JWKS_URL.",
             ));
@@ -195,12 +183,11 @@ impl Dev {
         postgres: &Embedded,
         folder: &Path,
     ) -> Result<(), Failure> {
-        let admin = parse_database_url("the embedded server", &postgres.admin_url())
-            .map_err(Failure::new)?;
+        let admin = parse_database_url("the embedded server", &postgres.admin_url())?;
         if self.reset {
-            demo::reset(&admin, demo::DATABASE).await.map_err(Failure::new)?;
+            demo::reset(&admin, demo::DATABASE).await?;
         }
-        demo::create_database(&admin, demo::DATABASE).await.map_err(Failure::new)?;
+        demo::create_database(&admin, demo::DATABASE).await?;
         let owner = admin.clone().with("dbname", demo::DATABASE);
         let report = migration::migrate(owner.clone(), None).await.map_err(|error| {
             let folder = folder.display();
@@ -215,22 +202,18 @@ impl Dev {
         for (schema, reason) in &report.schemas.failed {
             eprintln!("The schema {schema} was not migrated: {reason}.");
         }
-        demo::load(&owner).await.map_err(Failure::new)?;
+        demo::load(&owner).await?;
         let app = owner.with("user", migration::APP_ROLE);
-        let databases =
-            Databases::shared(&self.database.with_connect(app)).map_err(Failure::new)?;
-        let users = match self.jwt.jwt_jwks_url {
+        let databases = Databases::shared(&self.server.database.with_connect(app))?;
+        let users = match self.server.jwt.jwt_jwks_url {
             Some(_) => Vec::new(),
-            None => demo::users(self.jwt.secret().map_err(Failure::new)?).map_err(Failure::new)?,
+            None => demo::users(self.server.jwt.secret()?)?,
         };
-        let server = build(&self.http, &self.jwt, &self.business, databases, users)?;
-        if let [problem, ..] = http::problems(&server.service.databases).await.as_slice() {
-            return Err(Failure::new(problem));
-        }
-        listener.set_nonblocking(true).map_err(Failure::new)?;
-        let listener = TcpListener::from_std(listener).map_err(Failure::new)?;
-        let address = listener.local_addr().map_err(Failure::new)?;
-        serve_operators(self.admin_addr, &server).await?;
+        let ready = self.server.build(databases, users).await?;
+        listener.set_nonblocking(true)?;
+        let listener = TcpListener::from_std(listener)?;
+        let address = listener.local_addr()?;
+        serve_operators(self.admin_addr, &ready.server).await?;
         let stop = stop_signal()?;
         if let Some(reason) = http::missing_page() {
             eprintln!("GraphiQL is not built in: {reason}.");
@@ -241,13 +224,14 @@ impl Dev {
             data_dir: self.data.argument(),
             folder,
             socket: admin.host().to_owned(),
-            issuer: self.jwt.jwt_jwks_url.as_ref().and(self.jwt.jwt_issuer.as_deref()),
+            issuer: self
+                .server
+                .jwt
+                .jwt_jwks_url
+                .as_ref()
+                .and(self.server.jwt.jwt_issuer.as_deref()),
         });
-        let mailer = self.business.mail.mailer().map_err(Failure::new)?;
-        let background = Background::start(Arc::clone(&server.service), mailer);
-        let outcome = http::serve(listener, server, stop, GRACE).await;
-        background.stop().await;
-        outcome.map_err(Failure::new)
+        ready.serve(listener, stop, GRACE).await
     }
 }
 

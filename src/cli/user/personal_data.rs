@@ -51,12 +51,8 @@ pub(super) struct MembershipRow {
 pub(super) async fn enter_all(connection: &Client) -> pg::Result<Vec<Uuid>> {
     let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
     connection.execute(&lock, &[]).await?;
-    connection
-        .execute(
-            "SELECT set_config('app.moving', 'on', true) WHERE EXISTS (SELECT FROM app.placements WHERE moving_to IS NOT NULL)",
-            &[],
-        )
-        .await?;
+    let sql = "SELECT set_config('app.moving', 'on', true) WHERE EXISTS (SELECT FROM app.placements WHERE moving_to IS NOT NULL)";
+    connection.execute(sql, &[]).await?;
     schemas(connection).await
 }
 
@@ -71,14 +67,10 @@ fn logs(schemas: &[Uuid]) -> impl Iterator<Item = String> {
 pub(super) async fn find(connection: &Client, name: &str) -> Result<UserRecord, Failure> {
     // An id is not an address, and stays as it is.
     let key = Email::parse(name).map_or_else(|| name.trim().to_lowercase(), Email::into_string);
-    let found: Vec<(Uuid, Option<String>)> = connection
-        .query(
-            "SELECT id, email FROM auth.users u WHERE id::text = $1 OR email = $1
+    let sql = "SELECT id, email FROM auth.users u WHERE id::text = $1 OR email = $1
              OR EXISTS (SELECT FROM auth.identities i WHERE i.user_id = u.id AND i.email = $1)
-         ORDER BY created_at, id",
-            &[&key],
-        )
-        .await?;
+         ORDER BY created_at, id";
+    let found: Vec<(Uuid, Option<String>)> = connection.query(sql, &[&key]).await?;
     match found.as_slice() {
         [] => Err(Failure::new(format!("there is no user {name}"))),
         [(id, email)] => Ok(UserRecord { id: *id, emails: email.iter().cloned().collect() }),
@@ -98,12 +90,8 @@ pub(super) async fn add_addresses(
     user: &mut UserRecord,
     schemas: &[Uuid],
 ) -> pg::Result<()> {
-    let known: Vec<String> = connection
-        .query(
-            "SELECT DISTINCT email FROM auth.identities WHERE user_id = $1 AND email IS NOT NULL",
-            &[&user.id],
-        )
-        .await?;
+    let sql = "SELECT DISTINCT email FROM auth.identities WHERE user_id = $1 AND email IS NOT NULL";
+    let known: Vec<String> = connection.query(sql, &[&user.id]).await?;
     user.emails.extend(known);
     for log in logs(schemas) {
         let sql = format!(
@@ -131,15 +119,11 @@ pub(super) async fn lock_memberships(
     connection: &Client,
     user: Uuid,
 ) -> pg::Result<Vec<MembershipRow>> {
-    let placements: Vec<(Uuid, bool)> = connection
-        .query(
-            "SELECT organization_id, p.placement IS NOT DISTINCT FROM 'schema'
+    let sql = "SELECT organization_id, p.placement IS NOT DISTINCT FROM 'schema'
          FROM auth.organization_members m LEFT JOIN app.placements p USING (organization_id)
          WHERE m.user_id = $1 AND coalesce(p.placement, CASE WHEN app.database_name() IS NULL THEN 'shared' END) IN ('shared', 'schema')
-         ORDER BY organization_id",
-            &[&user],
-        )
-        .await?;
+         ORDER BY organization_id";
+    let placements: Vec<(Uuid, bool)> = connection.query(sql, &[&user]).await?;
     for (organization, in_schema) in &placements {
         let billing = if *in_schema {
             format!("{}.organization_billing", schema_of(*organization))
@@ -149,15 +133,16 @@ pub(super) async fn lock_memberships(
         let sql = format!("SELECT FROM {billing} WHERE organization_id = $1 FOR NO KEY UPDATE");
         connection.execute(&sql, &[organization]).await?;
     }
-    let memberships: Vec<(Uuid, Uuid, String, String, bool)> = connection
-        .query(
-            "SELECT m.id, m.organization_id, o.slug, m.role::text AS role,
+    let sql = "SELECT m.id, m.organization_id, o.slug, m.role::text AS role,
                 m.role = 'owner' AND NOT EXISTS (
                     SELECT FROM auth.organization_members other
                     WHERE other.organization_id = m.organization_id AND other.role = 'owner' AND other.user_id <> $1)
                 AS last_owner
          FROM auth.organization_members m JOIN app.organizations o ON o.id = m.organization_id
-         WHERE m.user_id = $1 AND m.organization_id = ANY ($2) ORDER BY o.slug",
+         WHERE m.user_id = $1 AND m.organization_id = ANY ($2) ORDER BY o.slug";
+    let memberships: Vec<(Uuid, Uuid, String, String, bool)> = connection
+        .query(
+            sql,
             &[&user, &placements.iter().map(|(organization, _)| *organization).collect::<Vec<_>>()],
         )
         .await?;
@@ -262,14 +247,10 @@ pub(super) async fn erase(
 /// users are created.
 pub(super) async fn block_tokens(connection: &Client, user: &UserRecord) -> pg::Result<()> {
     // The current time, because a token may have been issued since the transaction began.
-    connection
-        .execute(
-            "INSERT INTO auth.erased_identities (identity, erased_at)
+    let sql = "INSERT INTO auth.erased_identities (identity, erased_at)
          SELECT auth.identity_digest(i.issuer, i.subject), clock_timestamp() FROM auth.identities i WHERE i.user_id = $1
-         ON CONFLICT (identity) DO UPDATE SET erased_at = excluded.erased_at",
-            &[&user.id],
-        )
-        .await?;
+         ON CONFLICT (identity) DO UPDATE SET erased_at = excluded.erased_at";
+    connection.execute(sql, &[&user.id]).await?;
     Ok(())
 }
 
@@ -279,14 +260,10 @@ pub(super) async fn elsewhere(
     control: &Client,
     user: &UserRecord,
 ) -> pg::Result<Vec<(Uuid, String, i64)>> {
-    control
-        .query(
-            "SELECT m.organization_id, substring(p.placement FROM 10), p.generation
+    let sql = "SELECT m.organization_id, substring(p.placement FROM 10), p.generation
          FROM auth.organization_members m JOIN app.placements p USING (organization_id)
-         WHERE m.user_id = $1 AND p.placement LIKE 'database:%'",
-            &[&user.id],
-        )
-        .await
+         WHERE m.user_id = $1 AND p.placement LIKE 'database:%'";
+    control.query(sql, &[&user.id]).await
 }
 
 /// Whether an organization lives in this database since the move with this generation.
@@ -295,12 +272,8 @@ pub(super) async fn lives_here(
     organization: Uuid,
     generation: i64,
 ) -> pg::Result<bool> {
-    connection
-        .query_one(
-            "SELECT EXISTS (SELECT FROM app.placements WHERE organization_id = $1 AND generation = $2 AND placement = 'shared')",
-            &[&organization, &generation],
-        )
-        .await
+    let sql = "SELECT EXISTS (SELECT FROM app.placements WHERE organization_id = $1 AND generation = $2 AND placement = 'shared')";
+    connection.query_one(sql, &[&organization, &generation]).await
 }
 
 /// Whether the user exists in this database.

@@ -42,12 +42,8 @@ pub(super) async fn set(owner: &Owner, name: &str, suspended: bool) -> Result<()
 async fn write(control: &mut Client, user: Uuid, suspended: bool) -> Result<bool, Failure> {
     let transaction = control.begin().await?;
     personal_data::enter_all(&transaction).await?;
-    let written = transaction
-        .execute(
-            "UPDATE auth.users SET suspended_at = CASE WHEN $2 THEN now() END WHERE id = $1 AND (suspended_at IS NOT NULL) <> $2",
-            &[&user, &suspended],
-        )
-        .await?;
+    let sql = "UPDATE auth.users SET suspended_at = CASE WHEN $2 THEN now() END WHERE id = $1 AND (suspended_at IS NOT NULL) <> $2";
+    let written = transaction.execute(sql, &[&user, &suspended]).await?;
     let has_changed = written == 1;
     if has_changed {
         transaction.execute("SELECT auth.record_suspension($1, $2)", &[&user, &suspended]).await?;

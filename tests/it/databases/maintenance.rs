@@ -1,6 +1,11 @@
 //! Maintenance of plans, users and audit logs in dedicated databases.
 
-use super::{acme_in_eu, command, failed, missing, succeeded};
+use std::time::Duration;
+
+use entity::OrganizationId;
+use tokio::time::timeout;
+
+use super::{acme, acme_in_eu, command, failed, missing, routing::served, succeeded};
 use crate::support::{database::Database, placement::ACME};
 
 const OLIVIA: &str = "00000000-0000-4000-8000-0000000000a1";
@@ -44,6 +49,17 @@ async fn plans_are_the_same_in_every_database() {
     let output = command(&eu.database, &[], &set).await;
     failed(&output, "points to the dedicated database eu");
     assert!(!succeeded(&command(&control, &[&gone], &["plan", "list"]).await).contains("failed"));
+}
+
+#[tokio::test]
+async fn subscribers_learn_of_plans_that_migrate_copies() {
+    let Some((app, eu)) = served().await else { return };
+    let changes = app.service.databases.change_feed().subscribe(OrganizationId(acme())).await;
+    let mut changes = changes.unwrap();
+    eu.database.execute("UPDATE billing.plan_features SET limit_value = 1").await;
+    succeeded(&command(&app.database, &[&eu], &["migrate"]).await);
+    let change = timeout(Duration::from_mins(1), changes.next()).await.expect("an event");
+    assert_eq!(change.unwrap().topic, "entitlements");
 }
 
 /// Returns all traces of the user Mia with these addresses.

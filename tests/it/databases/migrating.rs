@@ -134,6 +134,9 @@ async fn an_invalid_setting_changes_nothing() {
     for (variable, value, reason) in [
         ("DATABASES", eu.setting("boss"), "DATABASES: eu logs in as boss"),
         ("MIGRATION_DATABASES", "eu".to_owned(), "MIGRATION_DATABASES: entry 1 must be NAME=URL"),
+        ("DATABASES", "postgres://a:hunter2@b/c".to_owned(), "entry 1 must be NAME=URL"),
+        ("DATABASES", "Eu=postgres://a:hunter2@b/c".to_owned(), "entry 1 must be NAME=URL"),
+        ("DATABASES", "eu=hunter2".to_owned(), "DATABASES: eu is not a PostgreSQL address"),
         (
             "DATABASES",
             "eu=postgres://a@b/c eu=postgres://a:hunter2@b/d".to_owned(),

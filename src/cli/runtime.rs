@@ -1,8 +1,0 @@
-//! The runtime on which commands wait for the database.
-
-use super::Failure;
-
-/// The runtime of a command.
-pub(super) fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::new)
-}
