@@ -9,13 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use pg::{Client, ConnectOptions};
+use pg_migrate::{SESSION, in_transaction};
 use uuid::Uuid;
 
 use crate::{
-    error::Error,
-    names::SESSION,
     placement::schema_of,
     step::{Step, for_schemas, includes, version},
 };
@@ -47,78 +46,63 @@ enum Outcome {
     Unneeded,
 }
 
-/// The schemas to migrate, and what was done so far.
-struct Progress {
-    left: std::vec::IntoIter<Uuid>,
-    schemas: Schemas,
-    done: usize,
-    reported: Instant,
-}
-
 /// Applies the missing steps to every schema, `concurrency` at a time. The caller holds the lock of
-/// migrations.
+/// migrations. Fails without a connection: the others could not be migrated either.
 pub(crate) async fn migrate(
     options: &ConnectOptions,
     steps: &[Step],
     concurrency: usize,
     report: fn(&str),
-) -> Result<Schemas, Error> {
+) -> pg::Result<Schemas> {
     let steps = &for_schemas(steps);
-    let newest = &version(steps);
-    let behind: Vec<Uuid> = connect(options)
-        .await?
+    let connection = connect(options).await?;
+    let behind: Vec<Uuid> = connection
         .query(
             "SELECT organization_id FROM app.placements
              WHERE 'schema' IN (placement, moving_to) AND version IS DISTINCT FROM $1 ORDER BY organization_id",
-            &[newest],
+            &[&version(steps)],
         )
         .await?;
-    let total = behind.len();
-    let progress = Mutex::new(Progress {
-        left: behind.into_iter(),
-        schemas: Schemas::default(),
-        done: 0,
-        reported: Instant::now(),
-    });
-    let lock = || progress.lock().unwrap_or_else(PoisonError::into_inner);
-    let worker = async |_| {
-        let mut connection = connect(options).await?;
-        loop {
-            let next = lock().left.next();
-            let Some(organization) = next else { return Ok::<_, Error>(()) };
-            let outcome = with_retries(&mut connection, organization, steps).await;
-            lock().note(organization, outcome, total, report);
+    let (total, mut done, mut reported) = (behind.len(), 0, Instant::now());
+    let idle = &Mutex::new(vec![connection]);
+    let idle = || idle.lock().unwrap_or_else(PoisonError::into_inner);
+    let migrate = async |organization| {
+        let reused = idle().pop();
+        let mut connection = match reused {
+            Some(connection) => connection,
+            None => connect(options).await?,
+        };
+        let outcome = with_retries(&mut connection, organization, steps).await;
+        if outcome.is_ok() {
+            idle().push(connection);
         }
+        Ok::<_, pg::Error>((organization, outcome))
     };
-    // Without a connection the others could not be migrated either.
-    try_join_all((0..concurrency.clamp(1, total.max(1))).map(worker)).await?;
-    let mut schemas = progress.into_inner().unwrap_or_else(PoisonError::into_inner).schemas;
+    let mut outcomes = stream::iter(behind).map(migrate).buffer_unordered(concurrency.max(1));
+    let mut schemas = Schemas::default();
+    while let Some((organization, outcome)) = outcomes.try_next().await? {
+        schemas.note(organization, outcome);
+        done += 1;
+        if reported.elapsed() >= REPORT_INTERVAL {
+            report(&format!("migrating schemas: {done} of {total}"));
+            reported = Instant::now();
+        }
+    }
     schemas.given_up.sort_unstable();
     schemas.failed.sort();
     Ok(schemas)
 }
 
-impl Progress {
-    fn note(
-        &mut self,
-        organization: Uuid,
-        outcome: Result<Outcome, Failure>,
-        total: usize,
-        report: fn(&str),
-    ) {
+impl Schemas {
+    fn note(&mut self, organization: Uuid, outcome: Result<Outcome, Failure>) {
         match outcome {
-            Ok(Outcome::Migrated) => self.schemas.migrated += 1,
-            Ok(Outcome::GivenUp) => self.schemas.given_up.push(organization),
+            Ok(Outcome::Migrated) => self.migrated += 1,
+            Ok(Outcome::GivenUp) => self.given_up.push(organization),
             Ok(Outcome::Unneeded) => {}
             Err(error) => {
                 let reason = error.to_string().replace('\n', " ");
-                self.schemas.failed.push((schema_of(organization), reason));
+                self.failed.push((schema_of(organization), reason));
             }
-        }
-        self.done += 1;
-        if self.reported.elapsed() >= REPORT_INTERVAL {
-            report(&format!("migrating schemas: {} of {total}", self.done));
-            self.reported = Instant::now();
         }
     }
 }
@@ -144,27 +128,12 @@ async fn with_retries(
     organization: Uuid,
     steps: &[Step],
 ) -> Result<Outcome, Failure> {
-    for attempt in 1.. {
-        let transaction = connection.begin().await?;
-        let outcome = match one(&transaction, organization, steps).await {
-            Ok(outcome) => transaction.commit().await.map(|()| outcome).map_err(Failure::from),
-            Err(error) => {
-                // A connection that cannot roll back is lost, and its transaction with it.
-                let _ = transaction.roll_back().await;
-                Err(error)
-            }
-        };
-        match outcome {
-            // The schema is in use: another try may succeed.
-            Err(Failure::Database(error))
-                if attempt < TRIES && error.has_code(&["55P03", "40P01", "40001"]) =>
-            {
-                tokio::time::sleep(Duration::from_millis(100 * u64::from(attempt))).await;
-            }
-            outcome => return outcome,
-        }
-    }
-    unreachable!("the loop ends by returning")
+    let is_in_use = |failure: &Failure| match failure {
+        Failure::Database(error) => error.has_code(&["55P03", "40P01", "40001"]),
+        Failure::UnknownVersion(_) => false,
+    };
+    let work = async |transaction: &Client| one(transaction, organization, steps).await;
+    in_transaction(connection, TRIES, Duration::from_millis(100), is_in_use, work).await
 }
 
 async fn one(connection: &Client, organization: Uuid, steps: &[Step]) -> Result<Outcome, Failure> {

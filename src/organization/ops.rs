@@ -44,23 +44,20 @@ pub(super) async fn create(
 }
 
 async fn claim_slug(session: &Session, slug: &Slug) -> Result<()> {
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
-        "SELECT app.claim_slug($1) AS outcome",
-        [slug.as_str().into()],
-    );
+    let claim = |organization: Option<OrganizationId>| {
+        Statement::from_sql_and_values(
+            DbBackend::Postgres,
+            "SELECT app.claim_slug($1, $2) AS outcome",
+            [slug.as_str().into(), organization.map(|organization| organization.0).into()],
+        )
+    };
     let organization = session.authorize(Permission::OrganizationRead)?.organization_id;
-    let reservation = Statement::from_sql_and_values(
-        DbBackend::Postgres,
-        "SELECT app.reserve_slug($1, $2) AS outcome",
-        [organization.0.into(), slug.as_str().into()],
-    );
     // Slugs are unique across all databases. The control database reserves the slug before a
     // dedicated database uses it.
-    if let Some(rows) = session.ask_control(Access::Write, &reservation).await? {
+    if let Some(rows) = session.ask_control(Access::Write, &claim(Some(organization))).await? {
         check_claim(rows.first(), slug)?;
     }
-    check_claim(session.query_one_raw(statement).await?.as_ref(), slug)
+    check_claim(session.query_one_raw(claim(None)).await?.as_ref(), slug)
 }
 
 fn check_claim(row: Option<&QueryResult>, slug: &Slug) -> Result<()> {
@@ -167,8 +164,8 @@ async fn check_ownerships(session: &Session) -> Result<()> {
             [lock_name.into()],
         ))
         .await?;
-    let statement =
-        Statement::from_string(DbBackend::Postgres, "SELECT auth.viewer_ownerships() AS owned");
+    let count = "SELECT count(*) AS owned FROM auth.viewer_memberships() WHERE role = 'owner'";
+    let statement = Statement::from_string(DbBackend::Postgres, count);
     let owned: i64 = match session.query_one_raw(statement).await? {
         Some(row) => row.try_get("", "owned")?,
         None => 0,

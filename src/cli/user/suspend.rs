@@ -48,12 +48,8 @@ async fn write(control: &mut Client, user: Uuid, suspended: bool) -> Result<bool
             &[&user, &suspended],
         )
         .await?;
-    let has_changed = written == 1;
-    if has_changed {
-        transaction.execute("SELECT auth.record_suspension($1, $2)", &[&user, &suspended]).await?;
-    }
     transaction.commit().await?;
-    Ok(has_changed)
+    Ok(written == 1)
 }
 
 /// Publishes a change of access, which ends the subscriptions of a suspended user.

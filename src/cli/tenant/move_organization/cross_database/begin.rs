@@ -45,10 +45,7 @@ pub(in super::super) async fn finish(
         }
         (Placement::Database(_), Placement::Elsewhere, 1) if organization.moving_to.is_some() => {
             ends.control
-                .execute(
-                    "SELECT app.accept_returned_organization($1, $2)",
-                    &[id, &there.generation],
-                )
+                .execute("SELECT app.accept_organization($1, $2)", &[id, &there.generation])
                 .await?;
             Finished::TakenBack
         }
