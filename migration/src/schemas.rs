@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use pg::{Client, ConnectOptions};
-use pg_migrate::{SESSION, in_transaction};
+use pg_migrate::{SESSION, finish};
 use uuid::Uuid;
 
 use crate::{
@@ -65,19 +65,7 @@ pub(crate) async fn migrate(
         .await?;
     let (total, mut done, mut reported) = (behind.len(), 0, Instant::now());
     let idle = &Mutex::new(vec![connection]);
-    let idle = || idle.lock().unwrap_or_else(PoisonError::into_inner);
-    let migrate = async |organization| {
-        let reused = idle().pop();
-        let mut connection = match reused {
-            Some(connection) => connection,
-            None => connect(options).await?,
-        };
-        let outcome = with_retries(&mut connection, organization, steps).await;
-        if outcome.is_ok() {
-            idle().push(connection);
-        }
-        Ok::<_, pg::Error>((organization, outcome))
-    };
+    let migrate = |organization| migrate_one(organization, steps, options, idle);
     let mut outcomes = stream::iter(behind).map(migrate).buffer_unordered(concurrency.max(1));
     let mut schemas = Schemas::default();
     while let Some((organization, outcome)) = outcomes.try_next().await? {
@@ -123,17 +111,46 @@ enum Failure {
     UnknownVersion(String),
 }
 
+/// Migrates a schema over an idle connection, or a new one.
+async fn migrate_one(
+    organization: Uuid,
+    steps: &[Step],
+    options: &ConnectOptions,
+    idle: &Mutex<Vec<Client>>,
+) -> pg::Result<(Uuid, Result<Outcome, Failure>)> {
+    let idle = || idle.lock().unwrap_or_else(PoisonError::into_inner);
+    let reused = idle().pop();
+    let mut connection = match reused {
+        Some(connection) => connection,
+        None => connect(options).await?,
+    };
+    let outcome = with_retries(&mut connection, organization, steps).await;
+    if outcome.is_ok() {
+        idle().push(connection);
+    }
+    Ok((organization, outcome))
+}
+
 async fn with_retries(
     connection: &mut Client,
     organization: Uuid,
     steps: &[Step],
 ) -> Result<Outcome, Failure> {
-    let is_in_use = |failure: &Failure| match failure {
-        Failure::Database(error) => error.has_code(&["55P03", "40P01", "40001"]),
-        Failure::UnknownVersion(_) => false,
-    };
-    let work = async |transaction: &Client| one(transaction, organization, steps).await;
-    in_transaction(connection, TRIES, Duration::from_millis(100), is_in_use, work).await
+    let mut attempt = 1;
+    loop {
+        let transaction = connection.begin().await?;
+        let outcome = one(&transaction, organization, steps).await;
+        match finish(transaction, outcome).await {
+            // The schema is in use: another try may succeed.
+            Err(Failure::Database(error))
+                if attempt < TRIES && error.has_code(&["55P03", "40P01", "40001"]) =>
+            {
+                tokio::time::sleep(Duration::from_millis(100 * u64::from(attempt))).await;
+            }
+            outcome => return outcome,
+        }
+        attempt += 1;
+    }
 }
 
 async fn one(connection: &Client, organization: Uuid, steps: &[Step]) -> Result<Outcome, Failure> {

@@ -14,4 +14,4 @@ pub use error::Error;
 pub use functions::OUTDATED;
 pub use roles::Roles;
 pub use run::{Database, Migration, SESSION};
-pub use transaction::in_transaction;
+pub use transaction::finish;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pg::{Client, ConnectOptions, password_matches, password_verifier};
 
-use crate::{error::Error, transaction::in_transaction};
+use crate::{error::Error, transaction::finish};
 
 /// The roles of a database. Names need no quotes.
 #[derive(Clone, Copy, Debug)]
@@ -26,29 +26,35 @@ pub struct Roles {
 
 impl Roles {
     /// Creates missing roles, sets the settings and `passwords` of logins, and refuses roles that
-    /// could bypass row-level security. Changes nothing if the login lacks a right.
+    /// could bypass row-level security. Changes nothing if the login lacks a right. Without
+    /// `passwords`, makes the login a member of the owner, and changes nothing else.
     pub(crate) async fn ensure(
         &self,
         connection: &mut Client,
         options: &ConnectOptions,
-        passwords: &[(&str, &str)],
+        passwords: Option<&[(&str, &str)]>,
     ) -> Result<(), Error> {
-        retried(connection, async |transaction| self.apply(transaction, options, passwords).await)
-            .await
+        let mut attempt = 1;
+        loop {
+            let transaction = connection.begin().await?;
+            let changed = match passwords {
+                Some(passwords) => self.apply(&transaction, options, passwords).await,
+                None => self.join_owner(&transaction, options).await,
+            };
+            match finish(transaction, changed).await {
+                Err(Error::Database(error)) if attempt < TRIES && is_disturbed(&error) => {
+                    tokio::time::sleep(Duration::from_millis(20 * u64::from(attempt))).await;
+                }
+                outcome => return outcome,
+            }
+            attempt += 1;
+        }
     }
 
-    /// Makes the login a member of the owner, and changes nothing else.
-    pub(crate) async fn ensure_membership(
-        &self,
-        connection: &mut Client,
-        options: &ConnectOptions,
-    ) -> Result<(), Error> {
+    async fn join_owner(&self, connection: &Client, options: &ConnectOptions) -> Result<(), Error> {
         let membership = format!("{LOGIN} {MEMBERSHIP}");
-        retried(connection, async |transaction| {
-            let changes = transaction.query(&membership, &[&self.owner, &self.logins]).await?;
-            execute_all(transaction, options, changes).await
-        })
-        .await
+        let changes = connection.query(&membership, &[&self.owner, &self.logins]).await?;
+        execute_all(connection, options, changes).await
     }
 
     async fn apply(
@@ -86,16 +92,10 @@ impl Roles {
 
 const TRIES: u32 = 20;
 
-async fn retried(
-    connection: &mut Client,
-    work: impl AsyncFn(&Client) -> Result<(), Error>,
-) -> Result<(), Error> {
-    // Another migration changed the same role or database at the same time. Concurrent updates of a
-    // catalogue row are internal errors (XX000).
-    let codes = ["23505", "42710", "40001", "40P01", "XX000"];
-    let is_disturbed =
-        |error: &Error| matches!(error, Error::Database(error) if error.has_code(&codes));
-    in_transaction(connection, TRIES, Duration::from_millis(20), is_disturbed, work).await
+/// Whether another migration changed the same role or database at the same time. Concurrent updates
+/// of a catalogue row are internal errors (XX000).
+fn is_disturbed(error: &pg::Error) -> bool {
+    error.has_code(&["23505", "42710", "40001", "40P01", "XX000"])
 }
 
 /// A statement, and what this login lacks to run it: statements for an administrator.

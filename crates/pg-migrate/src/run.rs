@@ -81,7 +81,7 @@ impl<'a> Migration<'a> {
             // A login that has not been able to act as the owner yet.
             Err(error) if error.has_code(&["42501"]) => {
                 let roles = &self.database.roles;
-                roles.ensure_membership(&mut self.client, self.options).await?;
+                roles.ensure(&mut self.client, self.options, None).await?;
                 self.client.batch(&format!("SET ROLE {}", roles.owner)).await?;
                 let applied = applied(&self.client).await?;
                 self.client.batch("RESET ROLE").await?;
@@ -99,7 +99,7 @@ impl<'a> Migration<'a> {
     /// When the login lacks a right, or a role could bypass row-level security.
     pub async fn prepare(&mut self, passwords: &[(&str, &str)]) -> Result<(), Error> {
         let roles = &self.database.roles;
-        roles.ensure(&mut self.client, self.options, passwords).await?;
+        roles.ensure(&mut self.client, self.options, Some(passwords)).await?;
         let act = format!("SET ROLE {}; SET search_path = migration", roles.owner);
         Ok(self.client.batch(&act).await?)
     }
