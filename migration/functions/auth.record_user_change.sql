@@ -12,7 +12,7 @@ BEGIN
             jsonb_build_object('user_id', NEW.id, 'name', coalesce(NEW.name, NEW.email)));
     END IF;
     -- The user has chosen a name, or the name follows the tokens again.
-    IF NEW.named_at IS DISTINCT FROM OLD.named_at THEN
+    IF NEW.named_at IS DISTINCT FROM OLD.named_at OR NEW.named_at IS NOT NULL AND NEW.name IS DISTINCT FROM OLD.name THEN
         PERFORM auth.record_user_event(NEW.id, NEW.id, coalesce(OLD.name, OLD.email), 'user.renamed',
                                        jsonb_build_object('user_id', NEW.id, 'name', NEW.name));
     END IF;
