@@ -4,7 +4,7 @@
 
 use std::{fs, process::Stdio, time::Duration};
 
-use migration::roles::{APP_SETTINGS, CARRIER_PARAMETER};
+use migration::{APP_SETTINGS, CARRIER_PARAMETER};
 use pg::Client;
 
 use crate::{

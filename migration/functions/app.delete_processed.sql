@@ -4,22 +4,21 @@
 CREATE OR REPLACE FUNCTION app.delete_processed() RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = app, billing, auth, pg_temp AS $$
 DECLARE
-    old     CONSTANT text := $q$(processed_at < now() - interval '30 days'
-        OR (due_at IS NULL AND processed_at IS NULL AND created_at < now() - interval '30 days'))$q$;
     deleted bigint := 0;
     count   bigint;
-    owned   text;
+    old     record;
 BEGIN
-    EXECUTE 'DELETE FROM app.outbox o WHERE ' || old || ' AND NOT EXISTS (
-        SELECT FROM app.placements p WHERE p.organization_id = o.organization_id
-            AND (p.placement <> ''shared'' OR p.moving_to IS NOT NULL))';
-    GET DIAGNOSTICS count = ROW_COUNT;
-    deleted := deleted + count;
-    FOR owned IN EXECUTE 'SELECT DISTINCT app.placement_schema(p.organization_id)
-        FROM app.outbox o JOIN app.placements p USING (organization_id)
-        WHERE p.placement = ''schema'' AND p.moving_to IS NULL AND ' || replace(old, 'created_at', 'o.created_at')
+    FOR old IN
+        SELECT CASE p.placement WHEN 'schema' THEN app.placement_schema(o.organization_id) ELSE 'app' END AS place,
+               array_agg(o.organization_id) AS organizations, array_agg(o.id) AS ids
+        FROM app.outbox o LEFT JOIN app.placements p USING (organization_id)
+        -- Of a row without due_at, the writer has not recorded that it has processed it.
+        WHERE coalesce(o.processed_at, CASE WHEN o.due_at IS NULL THEN o.created_at END) < now() - interval '30 days'
+            AND coalesce(p.placement, 'shared') IN ('shared', 'schema') AND p.moving_to IS NULL
+        GROUP BY 1
     LOOP
-        EXECUTE format('DELETE FROM %I.outbox WHERE ', owned) || old;
+        EXECUTE format('DELETE FROM %I.outbox WHERE (organization_id, id) IN (SELECT * FROM unnest($1, $2))', old.place)
+            USING old.organizations, old.ids;
         GET DIAGNOSTICS count = ROW_COUNT;
         deleted := deleted + count;
     END LOOP;

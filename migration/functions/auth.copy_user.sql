@@ -3,7 +3,7 @@ CREATE OR REPLACE FUNCTION auth.copy_user(p_copy jsonb) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, pg_temp AS $$
 DECLARE
     copied auth.users := jsonb_populate_record(NULL::auth.users, p_copy -> 'user');
-    known  auth.users;
+    linked auth.identities[] := ARRAY(SELECT n FROM jsonb_populate_recordset(NULL::auth.identities, p_copy -> 'identities') n);
     before text := coalesce(current_setting('app.replicating', true), '');
 BEGIN
     IF NOT EXISTS (SELECT FROM app.database) THEN
@@ -17,22 +17,15 @@ BEGIN
         -- A newer copy was stored since this one was read.
         RETURN;
     END IF;
-    SELECT * INTO known FROM auth.users u WHERE u.id = copied.id;
-    IF FOUND THEN
-        -- The audit logs here record a change of the user before it takes effect here.
+    IF EXISTS (SELECT FROM auth.users u WHERE u.id = copied.id) THEN
+        -- The audit logs here record a change before it takes effect here: of the user, by
+        -- auth.record_user_change.
         PERFORM auth.record_identity_change(copied.id, 'user.identity_unlinked', i.issuer, i.email)
             FROM auth.identities i WHERE i.user_id = copied.id AND NOT EXISTS (
-                SELECT FROM jsonb_populate_recordset(NULL::auth.identities, p_copy -> 'identities') n
-                    WHERE (n.issuer, n.subject) = (i.issuer, i.subject));
+                SELECT FROM unnest(linked) n WHERE (n.issuer, n.subject) = (i.issuer, i.subject));
         PERFORM auth.record_identity_change(copied.id, 'user.identity_linked', n.issuer, n.email)
-            FROM jsonb_populate_recordset(NULL::auth.identities, p_copy -> 'identities') n WHERE NOT EXISTS (
+            FROM unnest(linked) n WHERE NOT EXISTS (
                 SELECT FROM auth.identities i WHERE (i.issuer, i.subject, i.user_id) = (n.issuer, n.subject, copied.id));
-        IF (known.suspended_at IS NULL) <> (copied.suspended_at IS NULL) THEN
-            PERFORM auth.record_suspension(copied.id, copied.suspended_at IS NOT NULL);
-        END IF;
-        IF known.named_at IS DISTINCT FROM copied.named_at THEN
-            PERFORM auth.record_naming(copied.id, coalesce(known.name, known.email), copied.name);
-        END IF;
     END IF;
     PERFORM set_config('app.replicating', 'on', true);
     -- The address may have passed from another user to this one.
@@ -40,17 +33,13 @@ BEGIN
     INSERT INTO auth.users AS u VALUES (copied.*)
         ON CONFLICT (id) DO UPDATE SET email = excluded.email, name = excluded.name, named_at = excluded.named_at, picture = excluded.picture,
             suspended_at = excluded.suspended_at, updated_at = excluded.updated_at
-        WHERE (u.email, u.name, u.named_at, u.picture, u.suspended_at, u.updated_at) IS DISTINCT FROM
-            (excluded.email, excluded.name, excluded.named_at, excluded.picture, excluded.suspended_at, excluded.updated_at);
+        WHERE u.* IS DISTINCT FROM excluded.*;
     DELETE FROM auth.identities i WHERE i.user_id = copied.id AND NOT EXISTS (
-        SELECT FROM jsonb_populate_recordset(NULL::auth.identities, p_copy -> 'identities') n
-            WHERE (n.issuer, n.subject) = (i.issuer, i.subject));
-    INSERT INTO auth.identities AS i SELECT * FROM jsonb_populate_recordset(NULL::auth.identities, p_copy -> 'identities')
+        SELECT FROM unnest(linked) n WHERE (n.issuer, n.subject) = (i.issuer, i.subject));
+    INSERT INTO auth.identities AS i SELECT * FROM unnest(linked)
         ON CONFLICT (issuer, subject) DO UPDATE SET user_id = excluded.user_id, email = excluded.email, profile = excluded.profile,
             issued_at = excluded.issued_at, not_before = excluded.not_before, updated_at = excluded.updated_at
-        WHERE i.updated_at <= excluded.updated_at
-            AND (i.user_id, i.email, i.profile, i.issued_at, i.not_before, i.updated_at) IS DISTINCT FROM
-                (excluded.user_id, excluded.email, excluded.profile, excluded.issued_at, excluded.not_before, excluded.updated_at);
+        WHERE i.updated_at <= excluded.updated_at AND i.* IS DISTINCT FROM excluded.*;
     PERFORM set_config('app.replicating', before, true);
 END
 $$;

@@ -2,11 +2,13 @@
 -- applies the settings that row-level security reads. The settings are applied only if outcome is
 -- 'OK'.
 --
--- p_proof shows that a server is calling, and not SQL inside a request: see auth.is_proven. Its
--- message is the caller and the path to the organization. Each text follows its length, so that two
--- different callers never have the same message. outcome UNPROVEN: no registered key created the
--- proof; CLOCKS_DIFFER: it was created at another time; OTHER_PLACEMENT: the organization is not at
--- p_placement.
+-- p_proof shows that a server is calling, and not SQL inside a request: it is HMAC-SHA256 with the
+-- two padded blocks of a key in auth.proof_keys (RFC 2104). Hashes are compared instead of the
+-- codes, so that the duration of the comparison reveals nothing about the code. The message is the
+-- time (Unix seconds), the caller and the path to the organization. Each text follows its length,
+-- so that two different callers never have the same message. outcome UNPROVEN: no registered key
+-- created the proof; CLOCKS_DIFFER: it was created at another time; OTHER_PLACEMENT: the
+-- organization is not at p_placement.
 --
 -- placement is where the organization's rows are; 'remote' means that the control database knows.
 -- placement_generation, suspension: see app.placements.

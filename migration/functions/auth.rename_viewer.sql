@@ -17,7 +17,6 @@ BEGIN
     IF new_name IS NOT DISTINCT FROM before.name AND (p_name IS NULL) = (before.named_at IS NULL) THEN
         RETURN;
     END IF;
-    PERFORM auth.record_naming(caller_id, coalesce(before.name, before.email), new_name);
     UPDATE auth.users u SET name = new_name, named_at = CASE WHEN p_name IS NOT NULL THEN now() END WHERE u.id = caller_id;
 END
 $$;

@@ -18,61 +18,43 @@ DECLARE
         p_proven_at, ' open ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
         ' ', octet_length(p_path), ':', p_path, ' ', octet_length(p_claim), ':', p_claim,
         ' ', octet_length(p_email), ':', p_email, ' ', octet_length(issued_micros), ':', issued_micros), 'UTF8');
-    is_proven    boolean;
-    is_newer     boolean;
-    is_recorded  boolean;
-    is_erased    boolean;
-    has_news     boolean;
-    is_suspended boolean;
     from_path   uuid;
     from_claim  uuid;
     target      uuid;
-    may_write   boolean;
+    may_write   boolean := current_setting('transaction_read_only') = 'off';
     is_moving   boolean;
     kept_since  timestamptz;
     session     text;
 BEGIN
-    -- Without a proof there is no row to which the others are joined. A retired slug is free for
-    -- others after 90 days. A dedicated database does not learn who claims it then, and stops
-    -- resolving it a day earlier.
-    SELECT true, k.kept_since, i.user_id, p_email IS NOT DISTINCT FROM i.email, p_issued_at > coalesce(i.issued_at, i.updated_at),
-           coalesce(p_issued_at <= coalesce(i.issued_at, i.updated_at) + interval '1 minute', true),
-           coalesce(p_issued_at, '-infinity') <= i.not_before, i.suspended_at IS NOT NULL,
-           p_profile IS NOT NULL AND NOT coalesce(i.profile, '{}') @> p_profile::jsonb
-               AND (i.profile IS NULL OR coalesce(p_issued_at > coalesce(i.issued_at, i.updated_at), false)),
-           s.organization_id, i.xmin::text
-        INTO is_proven, kept_since, user_id, email_is_current, is_newer, is_recorded, is_erased, is_suspended, has_news, from_path, version
-        FROM (SELECT (SELECT now() - interval '89 days' FROM app.database) AS kept_since FROM auth.proof_keys k
+    -- Without a proof there is no row to which the others are joined, and without a timely one no
+    -- identity. A retired slug is free for others after 90 days. A dedicated database does not
+    -- learn who claims it then, and stops resolving it a day earlier.
+    SELECT k.kept_since, i.user_id, p_email IS NOT DISTINCT FROM i.email, i.xmin::text, s.organization_id,
+           CASE WHEN NOT k.is_timely THEN 'CLOCKS_DIFFER'
+                WHEN i.user_id IS NULL THEN 'UNKNOWN_IDENTITY'
+                WHEN coalesce(p_issued_at, '-infinity') <= i.not_before THEN 'ERASED'
+                WHEN i.suspended_at IS NOT NULL THEN 'USER_SUSPENDED'
+                -- An older token changes nothing, and its address is ignored. The time of the
+                -- newest token is known to a minute, so a caller with a new token for each request
+                -- causes one write a minute.
+                WHEN p_record AND (
+                    p_issued_at > coalesce(i.issued_at, i.updated_at) + interval '1 minute'
+                    OR p_email IS NOT NULL AND p_email IS DISTINCT FROM i.email AND p_issued_at > coalesce(i.issued_at, i.updated_at)
+                    OR p_profile IS NOT NULL AND NOT coalesce(i.profile, '{}') @> p_profile::jsonb
+                       AND (i.profile IS NULL OR p_issued_at > coalesce(i.issued_at, i.updated_at))) THEN 'STALE_IDENTITY' END
+        INTO kept_since, user_id, email_is_current, version, from_path, outcome
+        FROM (SELECT (SELECT now() - interval '89 days' FROM app.database) AS kept_since,
+                     abs(extract(epoch FROM now()) - p_proven_at) <= 300 AS is_timely
+              FROM auth.proof_keys k
               WHERE k.updated_at > now() - interval '30 days'
                 AND sha256(p_proof) = sha256(sha256(k.outer_block || sha256(k.inner_block || message))) LIMIT 1) k
-            LEFT JOIN auth.identities i ON i.issuer = p_issuer AND i.subject = p_subject
+            LEFT JOIN auth.identities i ON i.issuer = p_issuer AND i.subject = p_subject AND k.is_timely
             LEFT JOIN app.organization_slugs s ON s.slug = coalesce(p_path, p_claim)
                 AND (s.retired_at IS NULL OR s.retired_at > coalesce(k.kept_since, '-infinity'));
-    IF is_proven IS NULL THEN
+    IF NOT FOUND THEN
         outcome := 'UNPROVEN';
-        RETURN;
     END IF;
-    IF abs(extract(epoch FROM now()) - p_proven_at) > 300 THEN
-        user_id := NULL;
-        outcome := 'CLOCKS_DIFFER';
-        RETURN;
-    END IF;
-    IF user_id IS NULL THEN
-        outcome := 'UNKNOWN_IDENTITY';
-        RETURN;
-    END IF;
-    IF is_erased THEN
-        outcome := 'ERASED';
-        RETURN;
-    END IF;
-    IF is_suspended THEN
-        outcome := 'USER_SUSPENDED';
-        RETURN;
-    END IF;
-    -- An older token changes nothing, and its address is ignored. The time of the newest token is
-    -- known to a minute, so a caller with a new token for each request causes one write a minute.
-    IF p_record AND (NOT is_recorded OR has_news OR (p_email IS NOT NULL AND NOT email_is_current AND is_newer)) THEN
-        outcome := 'STALE_IDENTITY';
+    IF outcome IS NOT NULL THEN
         RETURN;
     END IF;
 
@@ -99,7 +81,6 @@ BEGIN
     END IF;
 
     target := CASE WHEN p_path IS NULL THEN from_claim ELSE from_path END;
-    may_write := current_setting('transaction_read_only') = 'off';
     IF may_write AND target IS NOT NULL THEN
         PERFORM pg_advisory_xact_lock_shared(app.placement_lock(target));
     END IF;
@@ -115,19 +96,16 @@ BEGIN
             LEFT JOIN billing.organization_billing b ON b.organization_id = m.organization_id
             LEFT JOIN app.placements p ON p.organization_id = m.organization_id
         WHERE m.organization_id = target AND m.user_id = resolve_request.user_id;
-    IF organization_id IS NULL THEN
-        outcome := 'NOT_FOUND';
-        RETURN;
-    END IF;
-    -- The control database has only copies of an organization in a dedicated database, which may be
-    -- outdated. Nothing is read from them: only a transaction that may write begins here.
-    IF placement <> p_placement OR (placement ~ '^database:' AND NOT may_write) THEN
-        outcome := 'OTHER_PLACEMENT';
-        RETURN;
-    END IF;
-    -- Owners may still pay. The server allows them nothing else.
-    IF role <> 'owner' AND (suspension = 'full' OR suspension = 'read-only' AND may_write) THEN
-        outcome := 'ORGANIZATION_SUSPENDED';
+    outcome := CASE
+        WHEN organization_id IS NULL THEN 'NOT_FOUND'
+        -- The control database has only copies of an organization in a dedicated database, which
+        -- may be outdated. Nothing is read from them: only a transaction that may write begins
+        -- here.
+        WHEN placement <> p_placement OR placement ~ '^database:' AND NOT may_write THEN 'OTHER_PLACEMENT'
+        -- Owners may still pay. The server allows them nothing else.
+        WHEN role <> 'owner' AND (suspension = 'full' OR suspension = 'read-only' AND may_write) THEN 'ORGANIZATION_SUSPENDED'
+        ELSE 'OK' END;
+    IF outcome <> 'OK' THEN
         RETURN;
     END IF;
     IF placement = 'schema' AND to_regnamespace(app.placement_schema(organization_id)) IS NULL THEN
@@ -137,6 +115,5 @@ BEGIN
     IF may_write AND is_moving THEN
         PERFORM set_config('app.moving', 'on', true);
     END IF;
-    outcome := 'OK';
 END
 $$;

@@ -3,8 +3,6 @@
 
 use pg::Client;
 
-use crate::tenant_table::TenantTable;
-
 /// Why a database cannot become a dedicated database.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -44,29 +42,21 @@ pub async fn dedicate(connection: &mut Client, name: &str) -> Result<(), Error> 
             transaction.execute("INSERT INTO app.database (name) VALUES ($1)", &[&name]).await?;
         }
     }
-    for table in TenantTable::list(&transaction).await?.iter().filter(|table| table.mirrored) {
-        let exists: bool = transaction
-            .query_one(
-                "SELECT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = $1::regclass AND tgname = 'record_directory_change')",
-                &[&table.name],
-            )
-            .await?;
-        if exists {
-            // Creating it again would make every writer wait.
-            continue;
-        }
-        let sql = format!(
-            "CREATE TRIGGER record_directory_change AFTER INSERT OR UPDATE OR DELETE ON {} FOR EACH ROW
-                 WHEN (current_setting('app.replicating', true) IS DISTINCT FROM 'on')
-                 EXECUTE FUNCTION app.record_directory_change('{}')",
-            table.name,
-            table.key.replace(", ", "', '")
-        );
-        transaction.batch(&sql).await?;
-    }
+    let triggers: Vec<String> = transaction.query(MISSING_TRIGGERS, &[]).await?;
+    transaction.batch(&triggers.join(";\n")).await?;
     transaction.commit().await?;
     Ok(())
 }
+
+/// The statements that create the triggers which record changes, where they are missing: creating
+/// one again would make every writer wait.
+const MISSING_TRIGGERS: &str = "SELECT format(
+        'CREATE TRIGGER record_directory_change AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW
+             WHEN (current_setting(''app.replicating'', true) IS DISTINCT FROM ''on'')
+             EXECUTE FUNCTION app.record_directory_change(''%s'')', name, replace(key, ', ', ''', '''))
+    FROM migration.tenant_tables
+    WHERE mirrored AND NOT EXISTS (
+        SELECT FROM pg_trigger WHERE tgrelid = name::regclass AND tgname = 'record_directory_change')";
 
 /// Held in the control database while the catalogue is copied.
 const LOCK_CATALOGUE: &str =
@@ -115,21 +105,26 @@ pub async fn copy_catalogue(control: &mut Client, dedicated: &mut Client) -> pg:
                 WHERE n.plan = p.plan AND p.is_default AND NOT n.is_default";
             transaction.execute(sql, &[&rows]).await?;
         }
-        let columns: String = transaction
-            .query_one(
-                "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
-             WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped",
-                &[&table],
-            )
-            .await?;
-        let excluded = format!("excluded.{}", columns.replace(", ", ", excluded."));
-        let sql = format!(
-            "INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, $1::jsonb)
-             ON CONFLICT ({key}) DO UPDATE SET ({columns}) = ROW({excluded}) WHERE t IS DISTINCT FROM excluded"
-        );
-        changed += transaction.execute(&sql, &[&rows]).await?;
+        changed += write(&transaction, table, key, &rows).await?;
     }
     transaction.commit().await?;
     control.commit().await?;
     Ok(changed > 0)
+}
+
+/// Inserts rows, or updates those with the same key. Returns how many it wrote.
+async fn write(connection: &Client, table: &str, key: &str, rows: &str) -> pg::Result<u64> {
+    let columns: String = connection
+        .query_one(
+            "SELECT string_agg(quote_ident(attname), ', ' ORDER BY attnum) FROM pg_attribute
+             WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped",
+            &[&table],
+        )
+        .await?;
+    let excluded = format!("excluded.{}", columns.replace(", ", ", excluded."));
+    let sql = format!(
+        "INSERT INTO {table} AS t ({columns}) SELECT {columns} FROM jsonb_populate_recordset(NULL::{table}, $1::jsonb)
+         ON CONFLICT ({key}) DO UPDATE SET ({columns}) = ROW({excluded}) WHERE t IS DISTINCT FROM excluded"
+    );
+    connection.execute(&sql, &[&rows]).await
 }

@@ -5,6 +5,7 @@
 //! depend on also needs a step.
 
 use pg::Client;
+pub use pg_migrate::OUTDATED;
 
 use crate::names::{CARRIER_PARAMETER, OWNER_ROLE};
 
@@ -36,19 +37,18 @@ const FUNCTIONS: &[Function] = &functions! {
         "app.record_cascade" "app.record_directory_change" "auth.record_user_change" "auth.copy_suspension"
         "app.rewrite_organization" "billing.note_exceptions" "billing.count_days";
     "tenantry_app, tenantry_system", true: "audit.current_actor_name";
-    "", false: "app.placement_schema" "app.placement_lock" "auth.user_lock" "app.record_move" "app.open_session"
-        "auth.is_proven" "auth.identity_digest" "auth.record_user_event"
-        "auth.record_identity_change" "auth.record_suspension" "auth.record_naming" "auth.resolve_request"
+    "", false: "app.placement_schema" "app.placement_lock" "auth.user_lock" "app.open_session"
+        "auth.identity_digest" "auth.record_user_event" "auth.record_identity_change" "auth.resolve_request"
         "audit.partitions";
     "tenantry_app", false: "auth.open_request" "auth.reopen_request" "auth.enter_new_organization"
         "auth.enter_invited_organization" "auth.refresh_role" "auth.viewer_memberships"
-        "auth.viewer_ownerships" "auth.viewer_identities" "auth.unlink_identity" "auth.rename_viewer" "auth.find_invitations"
+        "auth.viewer_identities" "auth.unlink_identity" "auth.rename_viewer" "auth.find_invitations"
         "auth.provision_user" "auth.claim_idempotency_key" "auth.store_response" "app.claim_slug"
-        "app.retire_slugs" "app.reserve_slug" "app.schema_problems";
+        "app.retire_slugs" "app.schema_problems";
     "tenantry_system", false: "auth.enter_organization" "auth.register_proof_key" "auth.read_user"
         "auth.copy_user" "auth.pending_user_changes" "auth.delete_user_changes"
         "app.database_name" "app.find_organization" "app.due_outbox" "app.backlog"
-        "app.delete_processed" "app.accept_organization" "app.accept_returned_organization"
+        "app.delete_processed" "app.accept_organization"
         "app.pending_directory_changes" "app.delete_directory_changes"
         "app.apply_directory_changes" "billing.add_calls" "billing.receive_stripe_event" "billing.claim_stripe_event"
         "billing.finish_stripe_event" "billing.find_organization" "audit.ensure_partitions";
@@ -67,18 +67,7 @@ impl Function {
     }
 }
 
-/// The functions that return and set the session of a transaction. Which of two variants applies
-/// depends on the rights of the owner, so servers do not compare them.
-async fn session(connection: &Client) -> pg::Result<&'static str> {
-    let may_set: bool = connection
-        .query_one(
-            "SELECT has_parameter_privilege($1, $2, 'SET')",
-            &[&OWNER_ROLE, &CARRIER_PARAMETER],
-        )
-        .await?;
-    Ok(if may_set { include_str!("../functions/session.parameter.sql") } else { SETTINGS })
-}
-
+const PARAMETER: &str = include_str!("../functions/session.parameter.sql");
 const SETTINGS: &str = include_str!("../functions/session.settings.sql");
 
 /// The functions that the tables of the baseline refer to. It creates them before its tables, so
@@ -88,42 +77,20 @@ pub(crate) fn before_tables() -> String {
     SETTINGS.to_owned() + &triggers.map(|function| function.text).collect::<String>()
 }
 
-/// The functions whose text differs from the one in the database, as a statement that servers may
-/// run: its parameters are the names and the texts of [`texts`].
-pub const OUTDATED: &str = "SELECT f.name FROM unnest($1::text[], $2::text[]) f (name, text)
-    WHERE NOT EXISTS (SELECT FROM migration.functions m
-                      WHERE m.name = f.name AND m.digest = sha256(convert_to(f.text, 'UTF8')))";
-
 /// The names and the texts of the functions that this program knows.
 #[must_use]
 pub fn texts() -> (Vec<String>, Vec<String>) {
     FUNCTIONS.iter().map(|function| (function.name.to_owned(), function.sql())).unzip()
 }
 
-/// Applies every function whose text differs from the one in the database, all in one transaction,
-/// and returns their names. The connection acts as the owner.
-pub(crate) async fn apply(connection: &mut Client) -> pg::Result<Vec<String>> {
-    let transaction = connection.begin().await?;
+/// All functions. First those that return and set the session of a transaction: which of two
+/// variants applies depends on the rights of the owner, so servers do not compare them.
+pub(crate) async fn all(connection: &Client) -> pg::Result<(Vec<String>, Vec<String>)> {
+    let may_set = "SELECT has_parameter_privilege($1, $2, 'SET')";
+    let may_set: bool = connection.query_one(may_set, &[&OWNER_ROLE, &CARRIER_PARAMETER]).await?;
+    let session = if may_set { PARAMETER } else { SETTINGS };
     let (mut names, mut texts) = texts();
     names.insert(0, "session".to_owned());
-    texts.insert(0, session(&transaction).await?.to_owned());
-    let outdated: Vec<String> = transaction.query(OUTDATED, &[&names, &texts]).await?;
-    let mut applied = Vec::new();
-    for (name, text) in names.into_iter().zip(texts) {
-        if !outdated.contains(&name) {
-            continue;
-        }
-        transaction.batch(&text).await?;
-        transaction
-            .execute(
-                "INSERT INTO migration.functions (name, digest)
-             VALUES ($1, sha256(convert_to($2, 'UTF8')))
-             ON CONFLICT (name) DO UPDATE SET digest = excluded.digest, applied_at = now()",
-                &[&name, &text],
-            )
-            .await?;
-        applied.push(name);
-    }
-    transaction.commit().await?;
-    Ok(applied)
+    texts.insert(0, session.to_owned());
+    Ok((names, texts))
 }

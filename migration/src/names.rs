@@ -1,20 +1,9 @@
-//! Names and settings that the whole crate shares.
+//! The roles, and names and settings that the whole crate shares.
+
+use pg_migrate::{Database, Roles};
 
 /// The schemas that tenantry owns.
 pub const SCHEMAS: [&str; 4] = ["app", "auth", "billing", "audit"];
-
-/// The settings of a session in which statements of the owner mean the same in any database and
-/// wait as long as they need.
-pub const SESSION: &str = "SET standard_conforming_strings = on; SET quote_all_identifiers = off;
-    SET row_security = on; SET TimeZone = 'UTC'; SET DateStyle = 'ISO, MDY';
-    SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; SET client_min_messages = warning;
-    SET default_transaction_read_only = off; SET default_transaction_deferrable = off;
-    SET default_transaction_isolation = 'read committed';
-    SET statement_timeout = 0; SET lock_timeout = 0;
-    SET idle_session_timeout = 0; SET idle_in_transaction_session_timeout = 0;
-    -- Exists from PostgreSQL 17 on.
-    SELECT pg_catalog.set_config(name, '0', false) FROM pg_catalog.pg_settings
-    WHERE name = 'transaction_timeout'";
 
 /// Owns every object and cannot log in.
 pub const OWNER_ROLE: &str = "tenantry_owner";
@@ -31,3 +20,29 @@ pub const CARRIER_PARAMETER: &str = "backtrace_functions";
 
 /// Migrations of the same database wait for each other on this advisory lock ("tenantry" in ASCII).
 pub(crate) const LOCK: i64 = 0x7465_6e61_6e74_7279;
+
+/// The settings of the two login roles: `(setting, value as PostgreSQL stores it)`.
+pub const APP_SETTINGS: [(&str, &str); 8] = [
+    ("search_path", "app, auth, billing, audit, pg_temp"),
+    ("jit", "off"),
+    ("TimeZone", "UTC"),
+    // Every statement reads a tenant's range of an index, with any parameters: a plan for
+    // these parameters would be the same.
+    ("plan_cache_mode", "force_generic_plan"),
+    ("statement_timeout", "10s"),
+    ("lock_timeout", "5s"),
+    ("idle_in_transaction_session_timeout", "15s"),
+    ("client_connection_check_interval", "500ms"),
+];
+
+/// What migrations create besides the tables and functions.
+pub(crate) static DATABASE: Database = Database {
+    lock: LOCK,
+    schemas: &SCHEMAS,
+    roles: Roles {
+        owner: OWNER_ROLE,
+        logins: &[APP_ROLE, SYSTEM_ROLE],
+        settings: &APP_SETTINGS,
+        parameter: CARRIER_PARAMETER,
+    },
+};

@@ -9,13 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::try_join_all;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use pg::{Client, ConnectOptions};
+use pg_migrate::{SESSION, finish};
 use uuid::Uuid;
 
 use crate::{
-    error::Error,
-    names::SESSION,
     placement::schema_of,
     step::{Step, for_schemas, includes, version},
 };
@@ -47,78 +46,51 @@ enum Outcome {
     Unneeded,
 }
 
-/// The schemas to migrate, and what was done so far.
-struct Progress {
-    left: std::vec::IntoIter<Uuid>,
-    schemas: Schemas,
-    done: usize,
-    reported: Instant,
-}
-
 /// Applies the missing steps to every schema, `concurrency` at a time. The caller holds the lock of
-/// migrations.
+/// migrations. Fails without a connection: the others could not be migrated either.
 pub(crate) async fn migrate(
     options: &ConnectOptions,
     steps: &[Step],
     concurrency: usize,
     report: fn(&str),
-) -> Result<Schemas, Error> {
+) -> pg::Result<Schemas> {
     let steps = &for_schemas(steps);
-    let newest = &version(steps);
-    let behind: Vec<Uuid> = connect(options)
-        .await?
+    let connection = connect(options).await?;
+    let behind: Vec<Uuid> = connection
         .query(
             "SELECT organization_id FROM app.placements
              WHERE 'schema' IN (placement, moving_to) AND version IS DISTINCT FROM $1 ORDER BY organization_id",
-            &[newest],
+            &[&version(steps)],
         )
         .await?;
-    let total = behind.len();
-    let progress = Mutex::new(Progress {
-        left: behind.into_iter(),
-        schemas: Schemas::default(),
-        done: 0,
-        reported: Instant::now(),
-    });
-    let lock = || progress.lock().unwrap_or_else(PoisonError::into_inner);
-    let worker = async |_| {
-        let mut connection = connect(options).await?;
-        loop {
-            let next = lock().left.next();
-            let Some(organization) = next else { return Ok::<_, Error>(()) };
-            let outcome = with_retries(&mut connection, organization, steps).await;
-            lock().note(organization, outcome, total, report);
+    let (total, mut done, mut reported) = (behind.len(), 0, Instant::now());
+    let idle = &Mutex::new(vec![connection]);
+    let migrate = |organization| migrate_one(organization, steps, options, idle);
+    let mut outcomes = stream::iter(behind).map(migrate).buffer_unordered(concurrency.max(1));
+    let mut schemas = Schemas::default();
+    while let Some((organization, outcome)) = outcomes.try_next().await? {
+        schemas.note(organization, outcome);
+        done += 1;
+        if reported.elapsed() >= REPORT_INTERVAL {
+            report(&format!("migrating schemas: {done} of {total}"));
+            reported = Instant::now();
         }
-    };
-    // Without a connection the others could not be migrated either.
-    try_join_all((0..concurrency.clamp(1, total.max(1))).map(worker)).await?;
-    let mut schemas = progress.into_inner().unwrap_or_else(PoisonError::into_inner).schemas;
+    }
     schemas.given_up.sort_unstable();
     schemas.failed.sort();
     Ok(schemas)
 }
 
-impl Progress {
-    fn note(
-        &mut self,
-        organization: Uuid,
-        outcome: Result<Outcome, Failure>,
-        total: usize,
-        report: fn(&str),
-    ) {
+impl Schemas {
+    fn note(&mut self, organization: Uuid, outcome: Result<Outcome, Failure>) {
         match outcome {
-            Ok(Outcome::Migrated) => self.schemas.migrated += 1,
-            Ok(Outcome::GivenUp) => self.schemas.given_up.push(organization),
+            Ok(Outcome::Migrated) => self.migrated += 1,
+            Ok(Outcome::GivenUp) => self.given_up.push(organization),
             Ok(Outcome::Unneeded) => {}
             Err(error) => {
                 let reason = error.to_string().replace('\n', " ");
-                self.schemas.failed.push((schema_of(organization), reason));
+                self.failed.push((schema_of(organization), reason));
             }
-        }
-        self.done += 1;
-        if self.reported.elapsed() >= REPORT_INTERVAL {
-            report(&format!("migrating schemas: {} of {total}", self.done));
-            self.reported = Instant::now();
         }
     }
 }
@@ -139,22 +111,36 @@ enum Failure {
     UnknownVersion(String),
 }
 
+/// Migrates a schema over an idle connection, or a new one.
+async fn migrate_one(
+    organization: Uuid,
+    steps: &[Step],
+    options: &ConnectOptions,
+    idle: &Mutex<Vec<Client>>,
+) -> pg::Result<(Uuid, Result<Outcome, Failure>)> {
+    let idle = || idle.lock().unwrap_or_else(PoisonError::into_inner);
+    let reused = idle().pop();
+    let mut connection = match reused {
+        Some(connection) => connection,
+        None => connect(options).await?,
+    };
+    let outcome = with_retries(&mut connection, organization, steps).await;
+    if outcome.is_ok() {
+        idle().push(connection);
+    }
+    Ok((organization, outcome))
+}
+
 async fn with_retries(
     connection: &mut Client,
     organization: Uuid,
     steps: &[Step],
 ) -> Result<Outcome, Failure> {
-    for attempt in 1.. {
+    let mut attempt = 1;
+    loop {
         let transaction = connection.begin().await?;
-        let outcome = match one(&transaction, organization, steps).await {
-            Ok(outcome) => transaction.commit().await.map(|()| outcome).map_err(Failure::from),
-            Err(error) => {
-                // A connection that cannot roll back is lost, and its transaction with it.
-                let _ = transaction.roll_back().await;
-                Err(error)
-            }
-        };
-        match outcome {
+        let outcome = one(&transaction, organization, steps).await;
+        match finish(transaction, outcome).await {
             // The schema is in use: another try may succeed.
             Err(Failure::Database(error))
                 if attempt < TRIES && error.has_code(&["55P03", "40P01", "40001"]) =>
@@ -163,8 +149,8 @@ async fn with_retries(
             }
             outcome => return outcome,
         }
+        attempt += 1;
     }
-    unreachable!("the loop ends by returning")
 }
 
 async fn one(connection: &Client, organization: Uuid, steps: &[Step]) -> Result<Outcome, Failure> {

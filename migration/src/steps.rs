@@ -55,11 +55,15 @@ pub const INCOMPATIBLE: &str = "a development version of tenantry created this d
 /// Compares the names of the steps that a database has with those of this program.
 #[must_use]
 pub fn status(applied: &[String]) -> Status {
+    compare(applied, &STEPS)
+}
+
+pub(crate) fn compare(applied: &[String], steps: &[Step]) -> Status {
     if !applied.is_empty() && applied.iter().all(|name| name != STEPS[0].name) {
         return Status::Incompatible;
     }
-    let ahead = applied.iter().filter(|name| STEPS.iter().all(|step| step.name != **name)).count();
-    let behind = STEPS.iter().filter(|step| applied.iter().all(|name| name != step.name)).count();
+    let ahead = applied.iter().filter(|name| steps.iter().all(|step| step.name != **name)).count();
+    let behind = steps.iter().filter(|step| applied.iter().all(|name| name != step.name)).count();
     match (ahead, behind) {
         (0, 0) => Status::Current,
         (0, behind) => Status::Behind(behind),

@@ -42,18 +42,17 @@ pub(super) async fn create(
 }
 
 async fn claim_slug(session: &Session, slug: &Slug) -> Result<()> {
-    let claim = sql("SELECT app.claim_slug($1) AS outcome", [slug.as_str().into()]);
+    let claim = |organization: Option<OrganizationId>| {
+        let organization = organization.map(|organization| organization.0);
+        sql("SELECT app.claim_slug($1, $2) AS outcome", [slug.as_str().into(), organization.into()])
+    };
     let organization = session.authorize(Permission::OrganizationRead)?.organization_id;
-    let reservation = sql(
-        "SELECT app.reserve_slug($1, $2) AS outcome",
-        [organization.0.into(), slug.as_str().into()],
-    );
     // Slugs are unique across all databases. The control database reserves the slug before a
     // dedicated database uses it.
-    if let Some(rows) = session.ask_control(Access::Write, &reservation).await? {
+    if let Some(rows) = session.ask_control(Access::Write, &claim(Some(organization))).await? {
         check_claim(rows.first(), slug)?;
     }
-    check_claim(session.query_one_raw(claim).await?.as_ref(), slug)
+    check_claim(session.query_one_raw(claim(None)).await?.as_ref(), slug)
 }
 
 fn check_claim(row: Option<&QueryResult>, slug: &Slug) -> Result<()> {
@@ -147,8 +146,8 @@ async fn check_ownerships(session: &Session) -> Result<()> {
     let lock_name = format!("founder {}", session.viewer().user_id);
     let lock = sql("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", [lock_name.into()]);
     session.execute_raw(lock).await?;
-    let ownerships = sql("SELECT auth.viewer_ownerships() AS owned", []);
-    let owned: i64 = value_of(session, "owned", ownerships).await?;
+    let count = "SELECT count(*) AS owned FROM auth.viewer_memberships() WHERE role = 'owner'";
+    let owned: i64 = value_of(session, "owned", sql(count, [])).await?;
     let limit = session.settings().area::<Settings>()?.max_owned;
     if owned < i64::from(limit) {
         return Ok(());

@@ -1,6 +1,5 @@
 //! The proof that a server opens a session, not SQL inside a request: an HMAC over caller and time.
-//! Servers register their key with the database, where only `auth.is_proven` and other functions of
-//! the owner can read it.
+//! Servers register their key with the database, where only functions of the owner can read it.
 
 use std::{
     fmt::{self, Write},

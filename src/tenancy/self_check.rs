@@ -7,11 +7,7 @@
 use std::fmt;
 
 use entity::{FeatureKind, FeaturePeriod};
-use migration::{
-    SYSTEM_ROLE,
-    placement::SCHEMA_VERSION,
-    roles::{APP_SETTINGS, CARRIER_PARAMETER},
-};
+use migration::{APP_SETTINGS, CARRIER_PARAMETER, SYSTEM_ROLE, placement::SCHEMA_VERSION};
 use pg::{ConnectionPool, Parameters};
 use sea_orm::{ActiveEnum, Values};
 

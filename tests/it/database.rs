@@ -100,7 +100,7 @@ async fn a_database_of_a_development_version_is_refused() {
              INSERT INTO migration.seaql_migrations VALUES ('m0001_foundation', 0), ('m0002_auth', 0)")
         .await;
     let refused = migrate(database.admin(), None).await.unwrap_err();
-    assert!(matches!(refused, Error::Incompatible), "{refused}");
+    assert!(matches!(refused, Error::Version(Status::Incompatible)), "{refused}");
     let url = database.url("postgres");
     let output = tokio::task::spawn_blocking(move || {
         process::run(tenantry().arg("migrate").env("MIGRATION_DATABASE_URL", url))

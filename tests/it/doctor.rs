@@ -132,7 +132,7 @@ async fn an_owner_is_reported() {
     fault("ALTER DATABASE DATABASE_NAME OWNER TO ROLE", &["owns DATABASE DATABASE_NAME"]).await;
     fault(
         "ALTER FUNCTION app.claim_slug OWNER TO ROLE",
-        &["owns FUNCTION app.claim_slug(p_slug text)"],
+        &["owns FUNCTION app.claim_slug(p_slug text, p_organization uuid)"],
     )
     .await;
 }
@@ -329,17 +329,17 @@ async fn a_truncate_grant_and_a_public_grant_are_reported() {
 async fn an_unpinned_or_public_definer_function_is_reported() {
     fault(
         "ALTER FUNCTION app.claim_slug RESET search_path",
-        &["app.claim_slug(p_slug text) is SECURITY DEFINER without a pinned"],
+        &["app.claim_slug(p_slug text, p_organization uuid) is SECURITY DEFINER without a pinned"],
     )
     .await;
     fault(
         "ALTER FUNCTION app.claim_slug SET search_path = pg_temp, app",
-        &["app.claim_slug(p_slug text) is SECURITY DEFINER without a pinned"],
+        &["app.claim_slug(p_slug text, p_organization uuid) is SECURITY DEFINER without a pinned"],
     )
     .await;
     fault(
         "GRANT EXECUTE ON FUNCTION app.claim_slug TO PUBLIC",
-        &["app.claim_slug(p_slug text) is SECURITY DEFINER and executable by PUBLIC"],
+        &["app.claim_slug(p_slug text, p_organization uuid) is SECURITY DEFINER and executable by PUBLIC"],
     )
     .await;
 }

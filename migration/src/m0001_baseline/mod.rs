@@ -26,6 +26,15 @@ CREATE SCHEMA auth;
 CREATE SCHEMA billing;
 CREATE SCHEMA audit;
 GRANT USAGE ON SCHEMA app, auth, billing, audit TO tenantry_app, tenantry_system;
+
+CREATE TABLE migration.tenant_tables (
+    name     text PRIMARY KEY,
+    key      text NOT NULL,
+    mirrored boolean NOT NULL,
+    -- Referenced tables first.
+    position integer GENERATED ALWAYS AS IDENTITY
+);
+GRANT SELECT ON migration.tenant_tables TO tenantry_app, tenantry_system;
 ";
 
 fn changes() -> Vec<Change> {

@@ -44,12 +44,8 @@ async fn write(control: &mut Client, user: Uuid, suspended: bool) -> Result<bool
     personal_data::enter_all(&transaction).await?;
     let sql = "UPDATE auth.users SET suspended_at = CASE WHEN $2 THEN now() END WHERE id = $1 AND (suspended_at IS NOT NULL) <> $2";
     let written = transaction.execute(sql, &[&user, &suspended]).await?;
-    let has_changed = written == 1;
-    if has_changed {
-        transaction.execute("SELECT auth.record_suspension($1, $2)", &[&user, &suspended]).await?;
-    }
     transaction.commit().await?;
-    Ok(has_changed)
+    Ok(written == 1)
 }
 
 /// Publishes a change of access, which ends the subscriptions of a suspended user.

@@ -215,7 +215,7 @@ impl DedicatedDatabases {
             }
             (Some(ours), Some(theirs)) if theirs == ours + 1 => {
                 tracing::info!(organization = %organization.0, database = %name, "completing a move out of a dedicated database");
-                let reclaim = "SELECT app.accept_returned_organization($1, $2)";
+                let reclaim = "SELECT app.accept_organization($1, $2)";
                 query_once(&self.upkeep, Access::Write, reclaim, values(theirs)).await?;
                 Ok(())
             }

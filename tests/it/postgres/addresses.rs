@@ -75,8 +75,8 @@ async fn errors_have_postgresql_s_detail_and_hint() {
     server.execute("postgres", &["CREATE DATABASE app"]).await;
     server.migrate("postgres", "app", None).await.unwrap();
     let planted = [
-        "CREATE VIEW public.v AS SELECT auth.viewer_ownerships()",
-        "UPDATE migration.functions SET digest = '' WHERE name = 'auth.viewer_ownerships'",
+        "CREATE VIEW public.v AS SELECT slug FROM auth.viewer_memberships()",
+        "UPDATE migration.functions SET digest = '' WHERE name = 'auth.viewer_memberships'",
     ];
     server.execute("app", &planted).await;
     let url = server.url("postgres", "app");

@@ -1,7 +1,7 @@
 //! `migrate` as the logins that there are: it sets what is missing, changes nothing else, and names
 //! the right that a login lacks.
 
-use migration::{Error, Report};
+use migration::{Error, PrepareError, Report, Status};
 use pg::Client;
 
 use super::server::Server;
@@ -13,7 +13,7 @@ const PASSWORDS: &str =
 /// Returns the statements that a refusal asks for.
 fn missing(outcome: Result<Report, Error>) -> Vec<String> {
     match outcome {
-        Err(Error::MissingRights { statements, .. }) => {
+        Err(Error::Prepare(PrepareError::MissingRights { statements, .. })) => {
             statements.split("; ").map(ToOwned::to_owned).collect()
         }
         other => panic!("{other:?}"),
@@ -235,7 +235,7 @@ async fn a_newer_database_keeps_its_roles() {
     server.execute("app", &changes).await;
     let before: Vec<String> = server.value("app", CONFIGURATION).await;
     let refused = server.migrate("later", "app", Some("another")).await;
-    assert!(matches!(refused, Err(Error::Newer)), "{refused:?}");
+    assert!(matches!(refused, Err(Error::Version(Status::Ahead(_)))), "{refused:?}");
     assert_eq!(server.value::<Vec<String>>("app", CONFIGURATION).await, before);
     require_passwords(&server).await;
     log_in(&server, "tenantry_app", "secret").await.unwrap();

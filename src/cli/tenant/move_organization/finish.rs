@@ -27,7 +27,7 @@ pub(super) async fn finish(
             Ok(false)
         }
         (Placement::Database(_), Placement::Elsewhere, 1) if moving_to.is_some() => {
-            let accept = "SELECT app.accept_returned_organization($1, $2)";
+            let accept = "SELECT app.accept_organization($1, $2)";
             control.execute(accept, &[id, &known.generation]).await?;
             Ok(true)
         }
