@@ -141,7 +141,7 @@ async fn write(
     }
     let after = find(home, &exceptions, feature).await?;
     if before != after {
-        record(home, feature, row.is_some(), &before, &after).await?;
+        record(home, feature, row.is_some(), before.as_ref(), after.as_ref()).await?;
     }
     Ok((before, after))
 }
@@ -188,18 +188,17 @@ async fn record(
     home: &Home<'_>,
     feature: &Feature,
     is_allowed: bool,
-    before: &Option<Known>,
-    after: &Option<Known>,
+    before: Option<&Known>,
+    after: Option<&Known>,
 ) -> pg::Result<()> {
     let command = if is_allowed { "tenantry tenant allow" } else { "tenantry tenant disallow" };
-    let value = |known: &Option<Known>| known.as_ref().map(|(_, limit, ..)| limit.clone());
-    let now = after.as_ref();
+    let value = |known: Option<&Known>| known.map(|(_, limit, ..)| limit.clone());
     let metadata = json!({
         "feature": feature.key,
         "old_value": value(before),
         "value": value(after),
-        "valid_until": now.and_then(|(.., until, _)| *until),
-        "reason": now.and_then(|(.., reason)| reason.clone()),
+        "valid_until": after.and_then(|(.., until, _)| *until),
+        "reason": after.and_then(|(.., reason)| reason.clone()),
     });
     home.record((command, Action::BillingEntitlementChanged), metadata).await
 }

@@ -38,17 +38,25 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(12);
 
 impl DatabaseOptions {
     /// A pool for requests, which have deadlines.
-    pub fn request_pool(&self) -> Result<ConnectionPool> {
+    pub(in crate::tenancy) fn request_pool(&self) -> Result<ConnectionPool> {
         self.pool(&self.connect, "tenantry", self.max_connections, Duration::MAX)
     }
 
     /// A pool of at most `most` connections for work without deadlines.
-    pub fn background_pool(&self, name: &str, most: usize) -> Result<ConnectionPool> {
+    pub(in crate::tenancy) fn background_pool(
+        &self,
+        name: &str,
+        most: usize,
+    ) -> Result<ConnectionPool> {
         self.pool(&self.connect, name, most, ANSWER_TIMEOUT)
     }
 
     /// The same with the login of background work.
-    pub fn system_pool(&self, name: &str, most: usize) -> Result<ConnectionPool> {
+    pub(in crate::tenancy) fn system_pool(
+        &self,
+        name: &str,
+        most: usize,
+    ) -> Result<ConnectionPool> {
         let login = self.system.clone().unwrap_or_else(|| system_login(&self.connect));
         self.pool(&login, name, most, ANSWER_TIMEOUT)
     }

@@ -39,9 +39,13 @@ impl OrganizationMove {
             delete_changes(control, id).await?;
             control
                 .execute(
-                    "INSERT INTO app.placements (organization_id, placement, moving_to, old_placement, keep_old_until)
-                     VALUES ($1, 'shared', $2, $2, now())
-                     ON CONFLICT (organization_id) DO UPDATE SET moving_to = $2, old_placement = $2, keep_old_until = now()",
+                    "INSERT INTO app.placements (organization_id, placement) VALUES ($1, 'shared') ON CONFLICT DO NOTHING",
+                    &[&id],
+                )
+                .await?;
+            control
+                .execute(
+                    "UPDATE app.placements SET moving_to = $2, old_placement = $2, keep_old_until = now() WHERE organization_id = $1",
                     &[&id, &self.target.name()],
                 )
                 .await?;

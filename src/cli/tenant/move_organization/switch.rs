@@ -70,9 +70,9 @@ impl Pause {
         Ok((changes <= MOST_CHANGES).then_some(Self { waited, started, changes }))
     }
 
-    fn end(self) -> Option<Switched> {
+    fn end(self) -> Switched {
         let Self { waited, started, changes } = self;
-        Some(Switched { changes, waited, held: started.elapsed() })
+        Switched { changes, waited, held: started.elapsed() }
     }
 }
 
@@ -123,7 +123,7 @@ impl OrganizationMove {
         let metadata = self.metadata(terms.count);
         self.organization.record(&control, &self.target, what, metadata).await?;
         control.commit().await?;
-        Ok(pause.end())
+        Ok(Some(pause.end()))
     }
 
     /// The control database releases the organization to the dedicated database.
@@ -166,7 +166,7 @@ impl OrganizationMove {
         there.commit().await?;
         self.place(&control, self.generation(), terms).await?;
         control.commit().await?;
-        Ok(pause.end())
+        Ok(Some(pause.end()))
     }
 
     /// The control database accepts the organization from the dedicated database.
@@ -205,7 +205,7 @@ impl OrganizationMove {
             .await?;
         self.require_placed(released)?;
         there.commit().await?;
-        Ok(pause.end())
+        Ok(Some(pause.end()))
     }
 
     /// Applies the last changes, and compares those that the move does not copy.
