@@ -18,6 +18,7 @@ mod plan;
 mod plan_file;
 mod plan_file_prices;
 mod plan_price;
+mod runtime;
 mod schema;
 mod serve;
 mod server;
@@ -33,6 +34,7 @@ use clap::{
 pub use configuration_docs::configuration_docs;
 use console::{counted, print, say};
 pub use failure::Failure;
+use runtime::runtime;
 
 /// The multi-tenant core of a SaaS product: a GraphQL API with tenant isolation enforced by
 /// PostgreSQL.
@@ -110,11 +112,6 @@ pub fn run() -> Result<std::process::ExitCode, Failure> {
         Some(Command::New(command)) => command.run(),
     }
     .map(|()| std::process::ExitCode::SUCCESS)
-}
-
-/// The runtime on which a command waits.
-fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().build()?)
 }
 
 /// Treats an empty variable as unset, because files that list all variables leave the unused ones

@@ -82,6 +82,17 @@ impl Owner {
     }
 }
 
+/// Fails if the command did not succeed in some dedicated databases.
+pub(super) fn complete(failed: &[String]) -> Result<(), Failure> {
+    if failed.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::new(format!(
+        "the command failed in the databases {}. Fix the error above and run it again.",
+        failed.join(", ")
+    )))
+}
+
 /// Warns on standard error if the network can read what a command sends.
 pub(super) fn warn_of_transport(setting: &str, connect: &ConnectOptions) {
     if let Some(finding) = transport_finding(setting, connect) {

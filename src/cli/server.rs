@@ -89,7 +89,7 @@ impl ServerConfig {
             concurrency: ConcurrencyLimiter::new(AdmissionLimits {
                 running: (connections / 2).max(1),
                 outside: connections.div_ceil(4),
-                // The other processors are reserved for requests whose documents are already cached.
+                // The other processors are for requests whose documents are already cached.
                 reading: available_parallelism().map_or(1, |count| (count.get() / 2).max(1)),
                 waiting: http.max_waiting,
                 wait: databases.acquire_timeout(),

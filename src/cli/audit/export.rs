@@ -101,7 +101,7 @@ impl Export {
         let output = BufWriter::new(io::stdout().lock());
         let mut output = match self.format {
             Format::Jsonl => Output::Jsonl(output),
-            Format::Csv => Output::Csv(csv::Writer::from_writer(output)),
+            Format::Csv => Output::Csv(Box::new(csv::Writer::from_writer(output))),
         };
         let filter = Filter { since: self.since, until: self.until, ..Filter::default() };
         audit::allow_slow_reader(session).await?;
@@ -137,7 +137,7 @@ fn is_read(written: io::Result<()>) -> Result<bool, Failure> {
 
 enum Output<W: Write> {
     Jsonl(W),
-    Csv(csv::Writer<W>),
+    Csv(Box<csv::Writer<W>>),
 }
 
 impl<W: Write> Output<W> {

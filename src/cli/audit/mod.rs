@@ -22,17 +22,6 @@ enum Action {
     Prune(prune::Prune),
 }
 
-/// Fails if the command did not succeed in some dedicated databases.
-fn complete(failed: &[String]) -> Result<(), Failure> {
-    if failed.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::new(format!(
-        "the command failed in the databases {}. Fix the error above and run it again.",
-        failed.join(", ")
-    )))
-}
-
 impl Audit {
     pub(super) fn run(self) -> Result<(), Failure> {
         runtime()?.block_on(async {

@@ -2,8 +2,8 @@
 
 use pg::Client;
 
-use super::{Failure, Owner, complete};
-use crate::cli::say;
+use super::{Failure, Owner};
+use crate::cli::{owner_connection::complete, say};
 
 /// Create the partitions of the audit log for the next months. Safe to repeat, also while servers
 /// run. Servers do the same when they start, and every six hours.

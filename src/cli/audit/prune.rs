@@ -6,10 +6,11 @@ use pg::Client;
 use serde_json::json;
 use uuid::Uuid;
 
-use super::{Failure, Owner, complete};
+use super::{Failure, Owner};
 use crate::{
     audit::Action,
     cli::{
+        owner_connection::complete,
         say,
         tenant::{MAINTENANCE_LOCK, audit_logs},
     },
