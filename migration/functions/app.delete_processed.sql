@@ -12,7 +12,7 @@ BEGIN
         SELECT CASE p.placement WHEN 'schema' THEN app.placement_schema(o.organization_id) ELSE 'app' END AS place,
                array_agg(o.organization_id) AS organizations, array_agg(o.id) AS ids
         FROM app.outbox o LEFT JOIN app.placements p USING (organization_id)
-        -- Of a row without due_at, the writer has not recorded that it has processed it.
+        -- The writer itself processes a row without due_at, and has not recorded that.
         WHERE coalesce(o.processed_at, CASE WHEN o.due_at IS NULL THEN o.created_at END) < now() - interval '30 days'
             AND coalesce(p.placement, 'shared') IN ('shared', 'schema') AND p.moving_to IS NULL
         GROUP BY 1

@@ -1,5 +1,5 @@
-//! A migration of a database, each test with a PostgreSQL of its own, because roles belong to the
-//! whole server.
+//! A migration of a database. Each test has a separate PostgreSQL, because roles belong to the whole
+//! server.
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
