@@ -1,4 +1,5 @@
-//! The demo: two organizations with a user in each role, projects, and a token for each user.
+//! The demo: two organizations with a user in each role, the rows of the product, and a token for
+//! each user.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -7,7 +8,7 @@ use migration::APP_ROLE;
 use pg::{Client, ConnectOptions};
 use serde_json::json;
 
-use crate::{auth, clock::Clock, http::DemoUser};
+use crate::{app, auth, clock::Clock, http::DemoUser};
 
 /// The name of the database.
 pub(super) const DATABASE: &str = "tenantry";
@@ -117,6 +118,7 @@ pub(super) async fn load(owner: &ConnectOptions) -> pg::Result<()> {
         transaction.query_one("SELECT NOT EXISTS (SELECT FROM app.organizations)", &[]).await?;
     if empty {
         transaction.batch(SQL).await?;
+        transaction.batch(app::DEMO).await?;
         transaction.batch(PLANS).await?;
         transaction.batch(PRICES).await?;
         transaction.batch(HISTORY).await?;
@@ -152,7 +154,7 @@ struct FirstRequest {
     /// The path of the organization.
     place: &'static str,
     token: String,
-    query: &'static str,
+    query: String,
 }
 
 impl Welcome<'_> {
@@ -163,12 +165,12 @@ impl Welcome<'_> {
             Some(_) => FirstRequest {
                 place: "",
                 token: "$TOKEN".to_owned(),
-                query: "viewer { name memberships { slug } }",
+                query: "viewer { name memberships { slug } }".to_owned(),
             },
             None => FirstRequest {
                 place: "/org/acme",
                 token: format!("$({program} token --as acme-owner{data_dir})"),
-                query: "organization { name projects { nodes { name } } }",
+                query: format!("organization {{ {} }}", app::DEMO_FIELDS),
             },
         }
     }
