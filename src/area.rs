@@ -1,5 +1,5 @@
-//! What an area contributes. Each area implements [`Area`] in its folder. `areas.rs` lists the areas
-//! of tenantry, `app/mod.rs` those of the product. Nothing else in the program lists them.
+//! What an area contributes. Each area implements [`Area`] in its folder. `areas.rs` lists the
+//! areas of tenantry, `app/mod.rs` those of the product. Nothing else in the program lists them.
 
 use async_graphql::{
     ObjectType, SchemaBuilder, SubscriptionType,

@@ -23,9 +23,11 @@ fn changes() -> Vec<Change> {
         Change::Table(TABLE),
         Change::once(
             "INSERT INTO billing.features (feature, kind, name, unit, description, position) VALUES
-                 ('projects', 'count', 'Projects', 'project', 'The projects of an organization.', 1);
+                 ('projects', 'count', 'Projects', 'project',
+                  'The projects of an organization.', 1);
              INSERT INTO billing.plan_features (plan, feature, limit_value) VALUES
-                 ('free', 'projects', 3), ('pro', 'projects', 50), ('enterprise', 'projects', NULL)",
+                 ('free', 'projects', 3), ('pro', 'projects', 50),
+                 ('enterprise', 'projects', NULL)",
         ),
     ]
 }

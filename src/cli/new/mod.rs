@@ -230,9 +230,9 @@ fn next_steps(resource: &Resource) -> String {
     format!(
         "
 Next:
-  bash .ci/generate                              # writes what is generated from the code: read the difference
+  bash .ci/generate     # writes what is generated from the code: read the difference
   cargo test --test it -- app:: isolation::
-Edit what the resource should do differently: its limits and rules in src/app/{task}/ops.rs, its roles in
-src/app/{task}/area.rs."
+Edit what the resource should do differently: its limits and rules in src/app/{task}/ops.rs, its
+roles in src/app/{task}/area.rs."
     )
 }
