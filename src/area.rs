@@ -1,5 +1,5 @@
-//! What an area contributes. Each area implements [`Area`] in its folder, and `areas.rs` lists the
-//! areas. Nothing else in the program lists them.
+//! What an area contributes. Each area implements [`Area`] in its folder. `areas.rs` lists the
+//! areas of tenantry, `app/mod.rs` those of the product. Nothing else in the program lists them.
 
 use async_graphql::{
     ObjectType, SchemaBuilder, SubscriptionType,
@@ -19,6 +19,26 @@ pub trait Area {
     type Subscription: SubscriptionType + Default;
     /// The fields of `Organization`.
     type OrganizationFields: ObjectType + Default;
+
+    /// The names of the fields that the area adds, each after the name of the type. Of two areas
+    /// that add the same field to a type, GraphQL has only the first one.
+    #[must_use]
+    fn fields() -> Vec<String> {
+        let mut registry = Registry::default();
+        let types = [
+            ("Query", registry.create_fake_output_type::<Self::Query>()),
+            ("Mutation", registry.create_fake_output_type::<Self::Mutation>()),
+            ("Subscription", registry.create_fake_subscription_type::<Self::Subscription>()),
+            ("Organization", registry.create_fake_output_type::<Self::OrganizationFields>()),
+        ];
+        let mut names = Vec::new();
+        for (of, added) in types {
+            if let MetaType::Object { fields, .. } = added {
+                names.extend(fields.keys().map(|field| format!("{of}.{field}")));
+            }
+        }
+        names
+    }
 
     /// The permissions that the fields of the area require.
     #[must_use]
@@ -66,25 +86,6 @@ pub struct Limit {
     pub count: fn() -> &'static str,
 }
 
-/// The names of the fields that an area adds, after the name of the type.
-#[must_use]
-pub fn fields<A: Area>() -> Vec<String> {
-    let mut registry = Registry::default();
-    let types = [
-        ("Query", registry.create_fake_output_type::<A::Query>()),
-        ("Mutation", registry.create_fake_output_type::<A::Mutation>()),
-        ("Subscription", registry.create_fake_subscription_type::<A::Subscription>()),
-        ("Organization", registry.create_fake_output_type::<A::OrganizationFields>()),
-    ];
-    let mut names = Vec::new();
-    for (of, added) in types {
-        if let MetaType::Object { fields, .. } = added {
-            names.extend(fields.keys().map(|field| format!("{of}.{field}")));
-        }
-    }
-    names
-}
-
 /// Combines areas into one: `Name { Query, Mutation, Subscription, OrganizationFields }` names the
 /// types that it defines.
 macro_rules! areas {
@@ -109,20 +110,15 @@ macro_rules! areas {
         #[derive(Debug)]
         pub struct $name;
 
-        impl $name {
-            /// The fields of each area. Of two that add the same one to a type, GraphQL has only
-            /// the first.
-            #[must_use]
-            pub fn fields() -> Vec<String> {
-                [$($crate::area::fields::<$area>()),+].concat()
-            }
-        }
-
         impl $crate::area::Area for $name {
             type Query = $query;
             type Mutation = $mutation;
             type Subscription = $subscription;
             type OrganizationFields = $organization;
+
+            fn fields() -> Vec<String> {
+                [$(<$area as $crate::area::Area>::fields()),+].concat()
+            }
 
             fn permissions() -> Vec<$crate::permission::Permission> {
                 [$(<$area as $crate::area::Area>::permissions()),+].concat()

@@ -1,18 +1,18 @@
-//! The areas of the API. Registering one here makes it part of the schema, the policy, the audit
-//! log and the plans.
+//! The areas of tenantry, and those of the product that is built on it (`app`). Registering one
+//! makes it part of the schema, the policy, the audit log and the plans.
 
 use crate::{
     action::Action,
-    area::{Limit, areas, declared_by, extended},
+    app::AppAreas,
+    area::{Limit, areas, declared_by},
     audit::AuditArea,
     billing::BillingArea,
-    graphql::{Extended, NoFields, NodeType},
+    graphql::{Extended, NodeType},
     invitation::InvitationArea,
-    member::{Member, MemberArea},
+    member::MemberArea,
     organization::{Organization, OrganizationArea},
     permission::Permission,
     plan::PlanArea,
-    project::{Project, ProjectArea, ProjectsOfMember},
     tenancy::DeclaredFeature,
     usage::UsageArea,
     user::UserArea,
@@ -29,7 +29,7 @@ areas! {
         UsageArea,
         BillingArea,
         AuditArea,
-        ProjectArea,
+        AppAreas,
 }
 
 declared_by!(
@@ -45,10 +45,4 @@ impl From<&Organization> for OrganizationFields {
     fn from(_: &Organization) -> Self {
         Self::default()
     }
-}
-
-extended! {
-    // The fields that areas add to the types of others.
-    Member { FieldsOfMember } = ProjectsOfMember;
-    Project { FieldsOfProject } = NoFields;
 }

@@ -17,6 +17,7 @@
 //! - The **areas** are vertical slices with the same file names: `area.rs` (what the area
 //!   contributes to the API), `graphql.rs` (types and resolvers, which only translate), `ops.rs`
 //!   (rules and SQL, without GraphQL) and `loader.rs` (batched lookups). `areas.rs` lists them.
+//! - The **product** (`app`) has the same kind of areas. `app/mod.rs` lists them.
 //! - The **surface** assembles the areas and decides nothing: configuration, schema, request, HTTP,
 //!   command line.
 //!
@@ -55,10 +56,12 @@ pub mod node;
 pub mod organization;
 pub mod outbox;
 pub mod plan;
-pub mod project;
 pub mod seats;
 pub mod usage;
 pub mod user;
+
+// The areas of the product.
+pub mod app;
 
 // Surface.
 pub mod api_docs;

@@ -1,29 +1,27 @@
-//! Typed ids, so that the id of a project cannot be passed as that of an organization.
+//! Typed ids, so that the id of a user cannot be passed as that of an organization.
 
-use sea_orm::{DbErr, DeriveValueType, TryFromU64};
-use serde::{Deserialize, Serialize};
-use uuid::Uuid;
-
+/// Defines types of ids, named after the table.
 macro_rules! ids {
     ($($(#[$doc:meta])* $name:ident),* $(,)?) => {$(
         $(#[$doc])*
         #[derive(
-            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, DeriveValueType,
+            Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize,
+            serde::Deserialize, sea_orm::DeriveValueType,
         )]
         #[serde(transparent)]
-        pub struct $name(pub Uuid);
+        pub struct $name(pub uuid::Uuid);
 
         impl $name {
             /// Generates a new id. The application generates ids, not the database.
             #[must_use]
             #[expect(clippy::new_without_default, reason = "a default id would suggest a meaning")]
             pub fn new() -> Self {
-                Self(Uuid::new_v4())
+                Self(uuid::Uuid::new_v4())
             }
         }
 
-        impl From<Uuid> for $name {
-            fn from(id: Uuid) -> Self {
+        impl From<uuid::Uuid> for $name {
+            fn from(id: uuid::Uuid) -> Self {
                 Self(id)
             }
         }
@@ -34,13 +32,14 @@ macro_rules! ids {
             }
         }
 
-        impl TryFromU64 for $name {
-            fn try_from_u64(_: u64) -> Result<Self, DbErr> {
-                Err(DbErr::ConvertFromU64(stringify!($name)))
+        impl sea_orm::TryFromU64 for $name {
+            fn try_from_u64(_: u64) -> Result<Self, sea_orm::DbErr> {
+                Err(sea_orm::DbErr::ConvertFromU64(stringify!($name)))
             }
         }
     )*};
 }
+pub(crate) use ids;
 
 ids! {
     /// `audit.audit_logs`
@@ -53,8 +52,6 @@ ids! {
     OrganizationId,
     /// `app.outbox`
     OutboxId,
-    /// `app.projects`
-    ProjectId,
     /// `auth.users`
     UserId,
 }

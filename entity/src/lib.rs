@@ -6,6 +6,7 @@
 
 mod id;
 
+pub mod app;
 pub mod audit_log;
 pub mod feature;
 pub mod identity;
@@ -18,13 +19,12 @@ pub mod outbox;
 pub mod plan;
 pub mod plan_feature;
 pub mod plan_price;
-pub mod project;
 pub mod stripe_event;
 pub mod usage;
 pub mod user;
 
 pub use feature::{FeatureKind, FeaturePeriod};
-pub use id::{AuditLogId, InvitationId, MemberId, OrganizationId, OutboxId, ProjectId, UserId};
+pub use id::{AuditLogId, InvitationId, MemberId, OrganizationId, OutboxId, UserId};
 pub use organization_billing::{PlanTerms, SubscriptionStatus};
 pub use organization_member::OrgRole;
 pub use plan_price::PriceInterval;

@@ -49,7 +49,7 @@ curl https://api.example.com/org/acme/graphql -H 'Authorization: Bearer TOKEN' \
   `documentId`. With `TRUSTED_DOCUMENTS`, the server executes only the documents of a manifest, in
   the format of graphql-codegen, relay-compiler or Apollo.
 - **Reading after a change**: a mutation can return new data in the same request:
-  `mutation { createProject(…) { project { id } } query { organization { entitlements { used } } } }`.
+  `mutation { inviteMember(…) { link } query { organization { entitlements { used } } } }`.
 - **Request id**: the response repeats `X-Request-Id`, or has a new one. It is also in the log and
   in errors of the server. Send a UUID to follow a request through your systems.
 

@@ -9,7 +9,7 @@ use async_graphql::{
 };
 
 /// A type to which other areas add fields. The type flattens [`Fields`](Self::Fields) into its
-/// own, and `areas.rs` implements the trait, so the type's area imports none of the others.
+/// own, and the list of areas implements the trait, so the type's area imports none of the others.
 pub trait Extended: Sized {
     /// The fields, which know the object that they belong to.
     type Fields: ObjectType + for<'object> From<&'object Self>;

@@ -43,15 +43,23 @@ async fn a_new_tier_and_a_new_feature_are_one_command_each() {
     let app = App::start().await;
     let database = &app.database;
     let owner = app.user("globex-owner");
+    let limits = "SELECT string_agg(
+            '+ limit team ' || feature || ' ' || coalesce(limit_value::text, 'unlimited') || E'\\n',
+            '' ORDER BY position)
+        FROM billing.plan_features JOIN billing.features USING (feature) WHERE plan = 'pro'";
+    let limits: String = database.value(limits).await;
+    let position = "SELECT max(position) + 1 FROM billing.features";
+    let position: i32 = database.value(position).await;
     let output =
         changes(database, &["plan", "add", "team", "Team", "--like", "pro", "--position", "2"])
             .await;
     assert_eq!(
         output,
-        "- plan pro name=Pro position=2\n- plan enterprise name=Enterprise position=3\n\
-         + plan team name=Team position=2\n+ plan pro name=Pro position=3\n\
-         + plan enterprise name=Enterprise position=4\n+ limit team projects 50\n\
-         + limit team team_members 10\n+ limit team api_calls_per_month 50000\n"
+        format!(
+            "- plan pro name=Pro position=2\n- plan enterprise name=Enterprise position=3\n\
+             + plan team name=Team position=2\n+ plan pro name=Pro position=3\n\
+             + plan enterprise name=Enterprise position=4\n{limits}"
+        )
     );
     let seen = plans(&owner).await;
     assert_eq!(keys(&seen), ["free", "team", "pro", "enterprise"]);
@@ -72,10 +80,13 @@ async fn a_new_tier_and_a_new_feature_are_one_command_each() {
         "billing-period",
     ];
     let output = changes(database, &add).await;
-    assert_eq!(
-        output,
-        "+ feature audit_export meter billing_period name=Audit export position=4 unit=export\n"
-    );
+    let added = |name: &str| {
+        format!(
+            "+ feature audit_export meter billing_period name={name} position={position} \
+             unit=export\n"
+        )
+    };
+    assert_eq!(output, added("Audit export"));
     let output = changes(database, &["plan", "set", "team", "audit_export", "20"]).await;
     assert_eq!(output, "+ limit team audit_export 20\n");
     let query = "{ organization { entitlement(feature: \"audit_export\") { limit used } } }";
@@ -86,12 +97,7 @@ async fn a_new_tier_and_a_new_feature_are_one_command_each() {
         &["feature", "add", "audit_export", "--kind", "meter", "--name", "Exports"],
     )
     .await;
-    assert!(
-        output.contains(
-            "+ feature audit_export meter billing_period name=Exports position=4 unit=export"
-        ),
-        "{output}"
-    );
+    assert!(output.contains(&added("Exports")), "{output}");
     let listed = command(database, &["feature", "list"]).await;
     assert!(
         succeeded(&listed)

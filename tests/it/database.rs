@@ -116,7 +116,7 @@ async fn a_database_of_a_development_version_is_refused() {
 fn unknown_migrations_are_distinguished_from_missing_ones() {
     let all: Vec<String> = STEPS.iter().map(|step| step.name.to_owned()).collect();
     assert_eq!(status(&all), Status::Current);
-    assert_eq!(status(&all[1..]), Status::Behind(1));
+    assert_eq!(status(&all[..all.len() - 1]), Status::Behind(1));
     assert_eq!(status(&[all, vec!["app/9999".to_owned()]].concat()), Status::Ahead(1));
     assert_eq!(status(&["m0001_foundation".to_owned()]), Status::Incompatible);
 }

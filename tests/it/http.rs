@@ -208,7 +208,7 @@ async fn a_server_stays_ready_after_a_newer_version_has_migrated() {
         .await;
     let ready = || async { reqwest::get(format!("{}/readyz", app.base)).await.unwrap().status() };
     assert_eq!(ready().await, 200);
-    let behind = "DELETE FROM migration.seaql_migrations WHERE version >= 'core/0001'";
+    let behind = "DELETE FROM migration.seaql_migrations";
     app.database.execute(behind).await;
     // An expensive check is cached for longer.
     let start = std::time::Instant::now();

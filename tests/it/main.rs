@@ -10,6 +10,7 @@
 mod support;
 
 mod admission;
+mod app;
 mod attacks;
 mod audit_year;
 mod authorization;
@@ -56,7 +57,6 @@ mod placement;
 mod postgres;
 mod prices;
 mod profile;
-mod project;
 mod replica;
 mod resolution;
 mod rust_client;

@@ -92,28 +92,31 @@ fn a_new_resource_is_written_and_registered_as_formatted_code() {
     assert_eq!(
         edited,
         [
-            "entity/src/id.rs",
-            "entity/src/lib.rs",
+            "entity/src/app/mod.rs",
             "migration/src/app/mod.rs",
-            "src/areas.rs",
-            "src/lib.rs",
-            "tests/it/main.rs"
+            "src/app/mod.rs",
+            "tests/it/app/mod.rs"
         ]
     );
+    let created = after.keys().filter(|path| !before.contains_key(*path));
+    let apart = ["entity/src/app", "migration/src/app", "src/app", "tests/it/app"];
+    for path in created.map(|path| path.strip_prefix(folder.path()).unwrap()) {
+        assert!(apart.iter().any(|place| path.starts_with(place)), "{}", path.display());
+    }
     let read = |path: &str| fs::read_to_string(folder.path().join(path)).unwrap();
     let steps = read("migration/src/app/mod.rs");
-    let (before_gizmo, after_gizmo) = steps.split_once("_gizmo::STEP]").expect(&steps);
-    assert!(before_gizmo.contains("_gadget::STEP, m") && after_gizmo.starts_with(';'), "{steps}");
+    let at = |name: &str| steps.find(&format!("_{name}::STEP")).expect(&steps);
+    assert!(at("project") < at("gadget") && at("gadget") < at("gizmo"), "{steps}");
     // A second child of the same parent.
     succeeded(&new_resource(
         &folder,
         &["widget", "--belongs-to", "project", "--field", "note:text"],
     ));
-    let areas = read("src/areas.rs");
+    let areas = read("src/app/mod.rs");
     for line in [
-        "GadgetsOfProject, WidgetsOfProject;",
-        "    Gadget { FieldsOfGadget } = GizmosOfGadget;",
-        "    Gizmo { FieldsOfGizmo } = NoFields;",
+        "gadget::GadgetsOfProject, widget::WidgetsOfProject;",
+        "    gadget::Gadget { FieldsOfGadget } = gizmo::GizmosOfGadget;",
+        "    gizmo::Gizmo { FieldsOfGizmo } = NoFields;",
     ] {
         assert!(areas.contains(line), "{areas}");
     }
@@ -131,7 +134,7 @@ fn a_refused_resource_leaves_everything_as_it_was() {
     let folder = copy();
     let before = texts(folder.path());
     for (arguments, reason) in [
-        (&["project", "--field", "name:string!"][..], "src/project exists already"),
+        (&["project", "--field", "name:string!"][..], "src/app/project exists already"),
         (&["Task", "--field", "name:string!"], "must have the form due_on"),
         (&["plan_price", "--field", "name:string!"], "exists already"),
         (
@@ -160,11 +163,11 @@ fn a_refused_resource_leaves_everything_as_it_was() {
     }
     assert_eq!(texts(folder.path()), before);
     // A list that was moved.
-    let areas = folder.path().join("src/areas.rs");
+    let areas = folder.path().join("src/app/mod.rs");
     let text = fs::read_to_string(&areas).unwrap();
     fs::write(&areas, text.replace("areas! {", "regions! {")).unwrap();
     let before = texts(folder.path());
-    failed(&new_resource(&folder, &GADGET), "src/areas.rs has no line `areas! {`");
+    failed(&new_resource(&folder, &GADGET), "src/app/mod.rs has no line `areas! {`");
     assert_eq!(texts(folder.path()), before);
 }
 
@@ -206,14 +209,23 @@ fn project_is_what_the_command_writes() {
         "gadgets",
     ];
     succeeded(&new_resource(&folder, &arguments));
+    let files_in = |place: &str| {
+        let files = fs::read_dir(folder.path().join(place)).unwrap();
+        files.map(|file| file.unwrap().path()).collect::<Vec<_>>()
+    };
     let names = |resource: &str| {
-        let area = folder.path().join("src").join(resource);
-        let mut files: Vec<_> =
-            fs::read_dir(&area).unwrap().map(|file| file.unwrap().path()).collect();
-        files.push(folder.path().join(format!("entity/src/{resource}.rs")));
+        let mut files = files_in(&format!("src/app/{resource}"));
+        let of_resource =
+            |path: &PathBuf| path.to_str().unwrap().ends_with(&format!("_{resource}.rs"));
+        files.extend(files_in("migration/src/app").into_iter().filter(of_resource));
+        files.push(folder.path().join(format!("entity/src/app/{resource}.rs")));
         files.sort();
         let of_file = |path: &PathBuf| {
-            let file = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let file = path.file_name().unwrap().to_str().unwrap();
+            // The number of the step.
+            let file = file
+                .trim_start_matches(|char: char| char == 'm' || char.is_ascii_digit())
+                .to_owned();
             items(path).into_iter().map(move |item| format!("{file}: {item}"))
         };
         files.iter().flat_map(of_file).collect::<Vec<_>>()

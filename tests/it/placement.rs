@@ -306,7 +306,7 @@ async fn suites(placement: &str) {
         "authorization::",
         "isolation::",
         "audit_year::",
-        "project::",
+        "app::",
         "member::",
         "invitation::",
         "organizations_live_where_the_run_places_them",

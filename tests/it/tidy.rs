@@ -7,7 +7,11 @@ use std::{
 };
 
 use tenantry::{
-    area::Limit, areas::Areas, declared::Declared as _, graphql::NodeType, permission::Permission,
+    area::{Area as _, Limit},
+    areas::Areas,
+    declared::Declared as _,
+    graphql::NodeType,
+    permission::Permission,
 };
 
 use crate::support::imports::{Graph, circles, imports};
@@ -34,23 +38,11 @@ const FLOOR: [&str; 19] = [
     "tenancy",
 ];
 const TOOLKIT: &str = "graphql";
-/// The areas that are no resources of a product.
-const CORE_AREAS: [&str; 12] = [
-    "audit",
-    "billing",
-    "idempotency",
-    "invitation",
-    "member",
-    "node",
-    "organization",
-    "outbox",
-    "plan",
-    "seats",
-    "usage",
-    "user",
-];
-const SURFACE: [&str; 11] = [
+/// The product that is built on tenantry: a list of areas, each in its folder.
+const APP: &str = "app";
+const SURFACE: [&str; 12] = [
     "api_docs",
+    APP,
     "areas",
     "background",
     "cli",
@@ -64,12 +56,16 @@ const SURFACE: [&str; 11] = [
 ];
 
 fn sources(folder: &Path) -> Vec<PathBuf> {
+    files_of(folder, "rs")
+}
+
+fn files_of(folder: &Path, extension: &str) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            files.extend(sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.extend(files_of(&path, extension));
+        } else if path.extension().is_some_and(|found| found == extension) {
             files.push(path);
         }
     }
@@ -77,10 +73,14 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// Returns the top-level module of a file below `src`.
+/// Returns the top-level module of a file below `src`, or the area of the product.
 fn module(file: &Path) -> String {
-    let first = file.components().next().unwrap().as_os_str().to_string_lossy();
-    first.trim_end_matches(".rs").to_owned()
+    let parts: Vec<_> = file.iter().map(|part| part.to_str().unwrap()).collect();
+    match parts[..] {
+        [APP, area, _, ..] => format!("{APP}/{area}"),
+        [first, ..] => first.trim_end_matches(".rs").to_owned(),
+        [] => unreachable!("a file has a name"),
+    }
 }
 
 fn files() -> Vec<(PathBuf, String)> {
@@ -105,10 +105,10 @@ fn is_area(module: &str) -> bool {
 fn graph() -> Graph {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let graph = imports(&src, &sources(&src));
-    let imported = &graph["project/ops.rs"];
+    let imported = &graph["app/project/ops.rs"];
     // Through a re-export, as a name of a module, but not through a `mod` in the file.
     assert!(imported.contains("tenancy/session.rs") && imported.contains("plan/ops.rs"));
-    assert!(graph["project/mod.rs"].is_empty() && graph.len() > 100, "{}", graph.len());
+    assert!(graph["app/project/mod.rs"].is_empty() && graph.len() > 100, "{}", graph.len());
     graph
 }
 
@@ -293,22 +293,39 @@ fn the_documented_path_of_a_query_is_short_and_exists() {
     }
 }
 
-/// Resources are registered in `areas.rs`, and may refer to each other. Everything else works on
-/// what areas declare, so that a new resource needs no edit elsewhere.
+/// What a team adds stands in `src/app`, where updates of tenantry do not meet it. Areas of the
+/// product may refer to each other.
 #[test]
-fn only_the_list_of_areas_names_a_resource() {
+fn only_the_list_of_areas_and_the_demo_read_the_product() {
     let modules = modules(&graph());
-    let is_resource = |module: &str| is_area(module) && !CORE_AREAS.contains(&module);
-    assert!(is_resource("project"));
-    for (from, imported) in
-        modules.iter().filter(|(from, _)| *from != "areas" && !is_resource(from))
-    {
-        let named: Vec<_> = imported.iter().filter(|to| is_resource(to)).collect();
-        assert!(named.is_empty(), "{from} names {named:?}");
+    let is_of_product = |module: &str| module.split('/').next() == Some(APP);
+    assert!(modules["areas"].contains(APP) && modules[APP].iter().any(|to| is_of_product(to)));
+    for (from, imported) in modules.iter().filter(|(from, _)| !is_of_product(from)) {
+        let read: Vec<_> = imported.iter().filter(|to| is_of_product(to)).collect();
+        let may = ["areas", "cli"].contains(&from.as_str());
+        assert!(read.is_empty() || may && read == [APP], "{from} reads {read:?}");
     }
-    for (path, text) in files().iter().filter(|(path, _)| !is_resource(&module(path))) {
-        assert!(!text.contains("entity::project"), "{} reads a resource", path.display());
+}
+
+/// The resource that comes with tenantry is one of the product. Texts may name it as an example.
+#[test]
+fn code_outside_the_product_does_not_name_its_resource() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut read = 0;
+    for folder in ["src", "entity/src", "migration/src", "migration/functions"] {
+        let folder = root.join(folder);
+        let files = [files_of(&folder, "rs"), files_of(&folder, "sql")].concat();
+        for path in files.iter().filter(|path| !path.starts_with(folder.join(APP))) {
+            read += 1;
+            for line in fs::read_to_string(path).unwrap().lines().map(str::trim_start) {
+                let is_text = ["//", "--"].iter().any(|start| line.starts_with(start))
+                    || line.contains("for example");
+                let is_named = line.to_lowercase().contains("project");
+                assert!(is_text || !is_named, "{}: {line}", path.display());
+            }
+        }
     }
+    assert!(read > 300, "{read}");
 }
 
 /// Of two areas that declare the same, one would win without an error.

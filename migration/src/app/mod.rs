@@ -1,6 +1,7 @@
-//! The steps of the product that is built on tenantry, oldest first. tenantry itself has none, so
-//! that its updates leave this folder alone. Their names begin with `app/`.
+//! The steps of the product that is built on tenantry, oldest first. Their names begin with `app/`.
 
 use crate::Step;
 
-pub(crate) const STEPS: &[Step] = &[];
+mod m0001_project;
+
+pub(crate) const STEPS: &[Step] = &[m0001_project::STEP];

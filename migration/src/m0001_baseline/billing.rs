@@ -30,7 +30,6 @@ COMMENT ON COLUMN billing.features.unit IS 'The singular of what is counted. Nul
 COMMENT ON COLUMN billing.features.period IS 'When a meter starts again at 0.';
 
 INSERT INTO billing.features (feature, kind, name, unit, description, period, position) VALUES
-    ('projects', 'count', 'Projects', 'project', 'The projects of an organization.', NULL, 1),
     ('team_members', 'count', 'Team members', 'member',
      'The members of an organization, together with its open invitations.', NULL, 2),
     ('api_calls_per_month', 'meter', 'API calls per month', 'API call',
@@ -87,10 +86,9 @@ COMMENT ON COLUMN billing.plan_features.limit_value IS 'Null: unlimited. A missi
 INSERT INTO billing.plans (plan, name, position, is_default) VALUES
     ('free', 'Free', 1, true), ('pro', 'Pro', 2, false), ('enterprise', 'Enterprise', 3, false);
 INSERT INTO billing.plan_features (plan, feature, limit_value) VALUES
-    ('free', 'projects', 3), ('free', 'team_members', 1), ('free', 'api_calls_per_month', 1000),
-    ('pro', 'projects', 50), ('pro', 'team_members', 10), ('pro', 'api_calls_per_month', 50000),
-    ('enterprise', 'projects', NULL), ('enterprise', 'team_members', NULL),
-    ('enterprise', 'api_calls_per_month', NULL);
+    ('free', 'team_members', 1), ('free', 'api_calls_per_month', 1000),
+    ('pro', 'team_members', 10), ('pro', 'api_calls_per_month', 50000),
+    ('enterprise', 'team_members', NULL), ('enterprise', 'api_calls_per_month', NULL);
 
 -- The same for all organizations, so without row-level security.
 GRANT SELECT ON billing.plans, billing.plan_prices, billing.plan_features TO tenantry_app, tenantry_system;

@@ -8,7 +8,6 @@ mod invitation;
 mod organization;
 mod outbox;
 mod placement;
-mod project;
 
 use crate::{
     functions,
@@ -46,7 +45,6 @@ fn changes() -> Vec<Change> {
     changes.extend(organization::changes());
     changes.push(Change::Table(invitation::TABLE));
     changes.push(Change::once(idempotency::sql()));
-    changes.push(Change::Table(project::TABLE));
     changes.extend(billing::changes());
     changes.push(Change::Table(outbox::TABLE));
     changes.push(Change::once(audit::sql()));

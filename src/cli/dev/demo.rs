@@ -1,4 +1,5 @@
-//! The demo: two organizations with a user in each role, projects, and a token for each user.
+//! The demo: two organizations with a user in each role, the rows of the product, and a token for
+//! each user.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -7,7 +8,7 @@ use migration::APP_ROLE;
 use pg::{Client, ConnectOptions};
 use serde_json::json;
 
-use crate::{auth, clock::Clock, http::DemoUser};
+use crate::{app, auth, clock::Clock, http::DemoUser};
 
 /// The name of the database.
 pub(super) const DATABASE: &str = "tenantry";
@@ -112,6 +113,7 @@ pub(super) async fn load(owner: &ConnectOptions) -> pg::Result<()> {
         transaction.query_one("SELECT NOT EXISTS (SELECT FROM app.organizations)", &[]).await?;
     if empty {
         transaction.batch(SQL).await?;
+        transaction.batch(app::DEMO).await?;
         transaction.batch(PLANS).await?;
         transaction.batch(PRICES).await?;
         transaction.batch(HISTORY).await?;
@@ -182,10 +184,10 @@ impl Display for Welcome<'_> {
         let Self { base, program, data_dir, issuer, .. } = self;
         // The users of a provider are no members of the demo's organizations.
         let (place, token, query) = if issuer.is_some() {
-            ("", "$TOKEN".to_owned(), "viewer { name memberships { slug } }")
+            ("", "$TOKEN".to_owned(), "viewer { name memberships { slug } }".to_owned())
         } else {
             let token = format!("$({program} token --as acme-owner{data_dir})");
-            ("/org/acme", token, "organization { name projects { nodes { name } } }")
+            ("/org/acme", token, format!("organization {{ {} }}", app::DEMO_FIELDS))
         };
         self.places(text, place)?;
         write!(

@@ -4,7 +4,7 @@ UPDATE billing.plan_features SET limit_value = 5 WHERE plan = 'free' AND feature
 
 INSERT INTO billing.features (feature, kind, name, unit, description, period, position) VALUES
     ('sso', 'flag', 'Single sign-on', NULL, 'Sign in with the identity provider of your company.', NULL, 4),
-    ('exports', 'meter', 'Exports', 'export', 'Exports of projects as PDF.', 'month', 5);
+    ('exports', 'meter', 'Exports', 'export', 'Exports as PDF.', 'month', 5);
 INSERT INTO billing.plan_features (plan, feature, limit_value) VALUES
     ('pro', 'exports', 100), ('enterprise', 'exports', NULL), ('enterprise', 'sso', NULL);
 INSERT INTO billing.plan_features (plan, feature, enabled) VALUES

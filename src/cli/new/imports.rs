@@ -2,7 +2,8 @@
 
 use super::{
     field::{Field, Kind},
-    resource::Resource,
+    relation::Relation,
+    resource::{Resource, lines},
 };
 
 /// The names that are needed, as a list.
@@ -59,21 +60,41 @@ impl Resource {
     pub(super) fn relation_imports(&self) -> Vec<(&'static str, String)> {
         let targets = self.targets();
         let areas = targets.iter().map(|relation| {
-            let (module, ty) = (relation.target.snake(), relation.target.pascal());
+            let (module, ty) = (relation.module(), relation.target.pascal());
+            let module = module.trim_start_matches("crate::");
             format!("    {module}::{{{ty}, {ty}ById}},\n")
         });
-        let ids: String =
-            targets.iter().map(|relation| relation.target.pascal() + "Id, ").collect();
-        let rows: String = targets.iter().map(|relation| relation.entity.clone() + ", ").collect();
-        let parent_id = self.parent.iter().map(|parent| parent.target.pascal() + "Id,");
+        let id = |relation: &&Relation| (relation.of_product, relation.id());
+        let row = |relation: &&Relation| (relation.of_product, relation.entity.clone());
+        let ids: Vec<_> = targets.iter().map(id).collect();
+        let rows: Vec<_> = targets.iter().map(row).collect();
+        let parent: Vec<_> = self.parent.iter().map(|parent| id(&parent)).collect();
+        let own =
+            [self.name.pascal() + "Id", self.name.snake().to_owned()].map(|name| (true, name));
+        let known = ["OrganizationId", "UserId"].map(|name| (false, name.to_owned()));
         let error = if self.parent.is_some() { "{Error, Result}" } else { "Result" };
+        let id_use = lines(ids.iter().map(|(_, id)| format!("{id}, ")), "");
         vec![
             ("areas_use", areas.collect()),
-            ("parent_id_use", parent_id.collect()),
             ("error_use", error.to_owned()),
-            ("id_use", around("require_id,", &ids)),
-            ("entity_use", ids.clone() + &rows),
-            ("ids", ids),
+            ("id_use", around("require_id,", &id_use)),
+            ("graphql_entity_use", entities(&[&own[..], &parent].concat())),
+            ("ops_entity_use", entities(&[&own[..], &ids, &rows].concat())),
+            ("ids", entities(&[&known[..], &own[..1], &ids].concat())),
         ]
+    }
+}
+
+/// Names of the crate `entity`, each with whether it is part of the product, as one import.
+fn entities(names: &[(bool, String)]) -> String {
+    let list = |of_product: bool| {
+        let names = names.iter().filter(|(known, _)| *known == of_product);
+        lines(names.map(|(_, name)| name.clone()), ", ")
+    };
+    let (core, product) = (list(false), list(true));
+    if core.is_empty() {
+        format!("app::{{{product}}}")
+    } else {
+        format!("{{{core}, app::{{{product}}}}}")
     }
 }

@@ -1,5 +1,5 @@
-//! `tenantry new`: writes the code of a new resource into a checkout, as explicit code that is
-//! meant to be edited. `project` is what it writes: a test compares them.
+//! `tenantry new`: writes the code of a new resource into the product of a checkout, as explicit
+//! code that is meant to be edited. `project` is what it writes: a test compares them.
 
 mod field;
 mod imports;
@@ -129,28 +129,31 @@ fn relation(tree: &Tree, name: &str, target: &str) -> Result<Relation, Failure> 
     let unknown = || {
         let (name, resource) = (target.snake(), target.pascal());
         Failure::new(format!(
-            "there is no resource `{name}` that belongs to organizations: src/{name}/loader.rs has no {resource}ById for such a row"
+            "there is no resource `{name}` that belongs to organizations: neither src/app/{name}/loader.rs nor src/{name}/loader.rs has {resource}ById for such a row"
         ))
     };
+    let of_product = tree.exists(&format!("src/app/{}", target.snake()));
+    let folder = if of_product { "app/" } else { "" };
     let loader =
-        tree.find_file(&format!("src/{}/loader.rs", target.snake())).ok_or_else(unknown)?;
+        tree.find_file(&format!("src/{folder}{}/loader.rs", target.snake())).ok_or_else(unknown)?;
     let (_, by_id) =
         loader.split_once(&format!("impl Loader<{}ById>", target.pascal())).ok_or_else(unknown)?;
     let between = |text: &str, start: &str, end: &str| {
         Some(text.split_once(start)?.1.split_once(end)?.0.trim().to_owned())
     };
     let entity = between(by_id, "type Value = ", "::Model;").ok_or_else(unknown)?;
-    let row = tree.find_file(&format!("entity/src/{entity}.rs")).unwrap_or_default();
+    let row = tree.find_file(&format!("entity/src/{folder}{entity}.rs")).unwrap_or_default();
     if !row.contains("pub organization_id: OrganizationId,") {
         return Err(unknown());
     }
     let table = between(&row, "table_name = \"", "\"").ok_or_else(unknown)?;
     let resource = target.plural();
-    let test = tree.find_file(&format!("tests/it/{}.rs", target.snake())).unwrap_or_default();
+    let test = format!("tests/it/{folder}{}.rs", target.snake());
+    let test = tree.find_file(&test).unwrap_or_default();
     // A list of the organization, which is named like the table of a generated resource.
     let list = if entity == target.snake() { Name::known("table", &table)? } else { resource };
     let has_creator = test.contains("\npub async fn create(");
-    Ok(Relation { name, target, entity, table, list: list.camel(), has_creator })
+    Ok(Relation { name, target, of_product, entity, table, list: list.camel(), has_creator })
 }
 
 /// Refuses names that exist.
@@ -162,10 +165,9 @@ fn require_free(tree: &Tree, resource: &Resource) -> Result<(), Failure> {
             "the plural must differ from the name: give another with --plural",
         ));
     }
-    for path in [format!("src/{task}"), format!("src/{task}.rs"), format!("tests/it/{task}")] {
-        if tree.exists(&path) {
-            return Err(taken(path));
-        }
+    let area = format!("src/app/{task}");
+    if tree.exists(&area) {
+        return Err(taken(area));
     }
     let schema = crate::schema::sdl();
     let enums = resource.fields.iter().filter_map(|field| match &field.kind {
@@ -191,10 +193,12 @@ fn require_free(tree: &Tree, resource: &Resource) -> Result<(), Failure> {
     {
         return Err(Failure::new(format!("two fields are named `{name}`")));
     }
-    for file in tree.names("entity/src") {
-        let entity = tree.find_file(&format!("entity/src/{file}")).unwrap_or_default();
-        if entity.contains(&format!("table_name = \"{tasks}\"")) {
-            return Err(taken(format!("the table {tasks}")));
+    for folder in ["entity/src", "entity/src/app"] {
+        for file in tree.names(folder) {
+            let entity = tree.find_file(&format!("{folder}/{file}")).unwrap_or_default();
+            if entity.contains(&format!("table_name = \"{tasks}\"")) {
+                return Err(taken(format!("the table {tasks}")));
+            }
         }
     }
     Ok(())
@@ -204,17 +208,17 @@ fn require_free(tree: &Tree, resource: &Resource) -> Result<(), Failure> {
 fn create(tree: &mut Tree, resource: &Resource) -> Result<(), Failure> {
     let (values, task) = (resource.values(), resource.name.snake());
     let step = format!("migration/src/app/m{}_{task}.rs", resource.number);
-    let area = |name: &str| format!("src/{task}/{name}.rs");
+    let area = |name: &str| format!("src/app/{task}/{name}.rs");
     for (path, template) in [
         (step, include_str!("templates/step.txt")),
-        (format!("entity/src/{task}.rs"), include_str!("templates/entity.txt")),
+        (format!("entity/src/app/{task}.rs"), include_str!("templates/entity.txt")),
         (area("mod"), include_str!("templates/mod.txt")),
         (area("area"), include_str!("templates/area.txt")),
         (area("graphql"), include_str!("templates/graphql.txt")),
         (area("mutation_graphql"), include_str!("templates/mutation_graphql.txt")),
         (area("ops"), include_str!("templates/ops.txt")),
         (area("loader"), include_str!("templates/loader.txt")),
-        (format!("tests/it/{task}.rs"), include_str!("templates/test.txt")),
+        (format!("tests/it/app/{task}.rs"), include_str!("templates/test.txt")),
     ] {
         tree.create(path, &values.fill(template))?;
     }
@@ -226,12 +230,9 @@ fn next_steps(resource: &Resource) -> String {
     format!(
         "
 Next:
-  cargo run -- schema > schema.graphql
-  cargo run -- schema --docs > docs/api.md
-  cargo run -- schema --tables docs/roles.md docs/audit.md
-  INSTA_UPDATE=always cargo test --test it -- authorization schema   # read the difference
-  cargo test --test it -- {task}:: isolation
-Edit what the resource should do differently: its limits and rules in src/{task}/ops.rs, its roles in
-src/{task}/area.rs."
+  bash .ci/generate     # writes what is generated from the code: read the difference
+  cargo test --test it -- app:: isolation::
+Edit what the resource should do differently: its limits and rules in src/app/{task}/ops.rs, its
+roles in src/app/{task}/area.rs."
     )
 }

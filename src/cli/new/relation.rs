@@ -10,6 +10,8 @@ pub(super) struct Relation {
     pub(super) name: Name,
     /// What the object is, for example `member`: the name of its module and of its type.
     pub(super) target: Name,
+    /// Whether it is part of the product.
+    pub(super) of_product: bool,
     /// The module of its rows.
     pub(super) entity: String,
     /// The table, without its schema.
@@ -21,6 +23,11 @@ pub(super) struct Relation {
 }
 
 impl Relation {
+    /// The module of the object, which has the same name in the program and in the tests.
+    pub(super) fn module(&self) -> String {
+        format!("crate::{}{}", if self.of_product { "app::" } else { "" }, self.target.snake())
+    }
+
     pub(super) fn column_name(&self) -> String {
         format!("{}_id", self.name.snake())
     }
@@ -29,7 +36,7 @@ impl Relation {
         if required { text } else { format!("Option<{text}>") }
     }
 
-    fn id(&self) -> String {
+    pub(super) fn id(&self) -> String {
         self.target.pascal() + "Id"
     }
 

@@ -89,7 +89,7 @@ impl Relation {
     fn needed(&self) -> String {
         let (target, list) = (self.target.snake(), &self.list);
         if self.has_creator {
-            return format!("let {target} = crate::{target}::create(client).await;");
+            return format!("let {target} = {}::create(client).await;", self.module());
         }
         format!(
             "let list = \"{{ organization {{ {list}(first: 1) {{ nodes {{ id }} }} }} }}\";

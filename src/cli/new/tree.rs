@@ -139,23 +139,14 @@ impl Text {
         self.append(mark, end, &item)
     }
 
-    /// Inserts a line into the sorted lines after the only occurrence of `mark`, which all begin
-    /// with `prefix`.
-    pub(super) fn insert_sorted(
-        &mut self,
-        mark: &str,
-        prefix: &str,
-        line: &str,
-    ) -> Result<(), Failure> {
-        let mut at = self.after(mark)?;
-        for next in self.text[at..].split_inclusive('\n') {
-            let is_before = next.starts_with(prefix) && next.trim_end() < line;
-            if !(is_before || next.trim().is_empty()) || next.is_empty() {
-                break;
-            }
-            at += next.len();
+    /// Adds a line to those that begin with `prefix`, which rustfmt sorts, or below the
+    /// documentation of the file.
+    pub(super) fn add_line(&mut self, prefix: &str, line: &str) -> Result<(), Failure> {
+        if let Some(last) = self.last_line(prefix) {
+            return self.insert_after(&last, &format!("\n{line}"));
         }
-        self.text.insert_str(at, &format!("{line}\n"));
+        let header = self.text.find("\n\n").map_or(0, |end| end + 1);
+        self.text.insert_str(header, &format!("\n{line}\n"));
         Ok(())
     }
 

@@ -131,7 +131,7 @@ mod tests {
     }
 
     fn changes(of: u128, count: usize) -> impl Iterator<Item = (OrganizationId, Change)> {
-        let ids = (0..count as u128).map(|id| Change::of("project", Uuid::from_u128(id)));
+        let ids = (0..count as u128).map(|id| Change::of("row", Uuid::from_u128(id)));
         ids.map(move |change| (organization(of), change))
     }
 

@@ -16,10 +16,10 @@ const PROJECTS: &str = "subscription { projectChanged { id project { name } } }"
 const MEMBERS: &str = "subscription { memberChanged { member { role } } }";
 
 /// Returns the id of a project of acme.
-async fn project(app: &App, name: &str) -> entity::ProjectId {
+async fn project(app: &App, name: &str) -> entity::app::ProjectId {
     let sql = format!("SELECT id::text FROM app.projects WHERE name = '{name}'");
     let id: String = app.database.value(&sql).await;
-    entity::ProjectId(id.parse().unwrap())
+    entity::app::ProjectId(id.parse().unwrap())
 }
 
 /// Publishes a change of acme, as a server does after a commit.

@@ -69,8 +69,8 @@ async fn requests_to_a_misconfigured_database_are_rejected_and_others_are_not() 
         ("GRANT SELECT ON app.projects TO PUBLIC", "REVOKE SELECT ON app.projects FROM PUBLIC"),
         ("UPDATE app.database SET name = 'us'", "UPDATE app.database SET name = 'eu'"),
         (
-            "DELETE FROM migration.seaql_migrations WHERE version = 'core/0001_baseline'",
-            "INSERT INTO migration.seaql_migrations (version, applied_at) VALUES ('core/0001_baseline', 0)",
+            "DELETE FROM migration.seaql_migrations WHERE version = 'app/0001_project'",
+            "INSERT INTO migration.seaql_migrations (version, applied_at) VALUES ('app/0001_project', 0)",
         ),
     ] {
         eu.database.execute(break_it).await;

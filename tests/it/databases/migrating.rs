@@ -88,11 +88,11 @@ async fn a_failing_database_does_not_stop_the_others() {
     let other = DedicatedDatabase { name: "other".to_owned(), database: Database::create().await };
     let output = command(&control, &[&other], &["migrate"]).await;
     assert!(failed(&output, "be prepared").contains("is a control database"), "{}", output.stdout);
-    let steps = "DELETE FROM migration.seaql_migrations WHERE version = 'core/0001_baseline'";
+    let steps = "DELETE FROM migration.seaql_migrations WHERE version = 'app/0001_project'";
     other.database.execute(steps).await;
     command(&control, &[&other], &["migrate"]).await;
     let steps =
-        "SELECT count(*) FROM migration.seaql_migrations WHERE version = 'core/0001_baseline'";
+        "SELECT count(*) FROM migration.seaql_migrations WHERE version = 'app/0001_project'";
     assert_eq!(other.database.exactly::<i64>(steps).await, 0, "it was changed nevertheless");
 
     // The reverse direction.

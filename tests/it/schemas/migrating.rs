@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use migration::{Passwords, Run, STEPS, Schemas, migrate, migrate_with};
 
-use super::{LATER, create_schemas, migrate_to_later, of_step, organization, schema, to_later};
+use super::{
+    create_schemas, later_version, migrate_to_later, of_step, organization, schema, to_later,
+};
 use crate::support::{
     database::Database,
     process::{self, Output, tenantry},
@@ -20,7 +22,7 @@ async fn database_with_schemas(count: u128) -> Database {
 
 async fn behind(database: &Database) -> i64 {
     let sql = "SELECT count(*) FROM app.placements WHERE placement = 'schema' AND version IS DISTINCT FROM";
-    database.value(&format!("{sql} '{}'", LATER.name)).await
+    database.value(&format!("{sql} '{}'", later_version())).await
 }
 
 async fn has_step(database: &Database, number: u128) -> bool {

@@ -8,7 +8,7 @@ mod thousand;
 
 use migration::{
     Change, Passwords, Report, Run, STEPS, Step, migrate_with,
-    placement::{create, schema_of},
+    placement::{SCHEMA_VERSION, create, schema_of},
 };
 use uuid::Uuid;
 
@@ -28,6 +28,12 @@ const LATER: Step = Step {
 /// A migration to a later version.
 pub fn to_later() -> Run {
     Run { steps: [&STEPS[..], &[LATER]].concat(), ..Run::default() }
+}
+
+/// The version of a dedicated schema after it.
+fn later_version() -> String {
+    let others = SCHEMA_VERSION.split(' ').filter(|step| !step.starts_with("core/"));
+    others.chain([LATER.name]).collect::<Vec<_>>().join(" ")
 }
 
 async fn migrate_to_later(database: &Database) -> Report {

@@ -48,7 +48,7 @@ const LABELS: Table = Table {
 };
 
 const TASK: Step = Step {
-    name: "app/0001_task",
+    name: "app/9001_task",
     changes: || {
         vec![
             Change::once("CREATE TYPE app.priority AS ENUM ('low', 'high')"),
@@ -119,7 +119,7 @@ async fn a_declared_table_arrives_in_existing_schemas_and_in_new_ones() {
     compare_schemas(&database, "migrated by a step of a product").await;
     let version =
         format!("SELECT version FROM app.placements WHERE organization_id = '{}'", organization(1));
-    assert_eq!(database.exactly::<String>(&version).await, "app/0001_task core/9000_archive");
+    assert_eq!(database.exactly::<String>(&version).await, "app/9001_task core/9000_archive");
     let changed = format!("SELECT priority::text FROM {own}.projects");
     assert_eq!(database.exactly::<String>(&changed).await, "high");
     // The index of a reference reads the pages of each project's tasks.

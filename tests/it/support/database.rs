@@ -25,7 +25,10 @@ const TEMPLATE_EU: &str = "template_eu";
 
 /// The demo's rows: the organizations acme (pro) and globex (free), a user in each role, and
 /// projects.
-pub(super) const ROWS: &str = include_str!("../../../src/cli/dev/demo.sql");
+pub(super) const ROWS: &str = concat!(
+    include_str!("../../../src/cli/dev/demo.sql"),
+    include_str!("../../../src/app/demo.sql")
+);
 
 static SERVER: OnceLock<Server> = OnceLock::new();
 static TENANT_TABLES: OnceLock<Vec<TenantTable>> = OnceLock::new();

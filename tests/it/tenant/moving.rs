@@ -192,7 +192,7 @@ async fn a_move_that_is_not_possible_is_rejected_with_one_line() {
     failed(&behind, "Run `tenantry migrate` first");
     assert!(succeeded(&command(database, &["tenant", "list"]).await).contains("lacks migrations"));
     database
-        .execute("DELETE FROM migration.seaql_migrations WHERE version = 'core/0001_baseline'")
+        .execute("DELETE FROM migration.seaql_migrations WHERE version = 'app/0001_project'")
         .await;
     failed(
         &command(database, &["tenant", "list"]).await,

@@ -1,9 +1,9 @@
-//! `app.projects`: the example to follow for every further tenant-owned resource.
+//! `app.projects`
 
 use sea_orm::entity::prelude::*;
 use serde::Deserialize;
 
-use crate::{OrganizationId, ProjectId, UserId};
+use crate::{OrganizationId, UserId, app::ProjectId};
 
 /// A row.
 #[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Deserialize)]

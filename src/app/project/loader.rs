@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use async_graphql::dataloader::Loader;
-use entity::{ProjectId, project};
+use entity::app::{ProjectId, project};
 use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
 use crate::{

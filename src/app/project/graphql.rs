@@ -2,7 +2,10 @@
 
 use async_graphql::{Context, ID, Object, SimpleObject, Subscription, connection::EmptyFields};
 use chrono::{DateTime, Utc};
-use entity::{ProjectId, UserId, project};
+use entity::{
+    UserId,
+    app::{ProjectId, project},
+};
 
 use super::{loader::ProjectById, ops};
 use crate::{

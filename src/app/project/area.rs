@@ -1,7 +1,7 @@
 //! What projects contribute to the API.
 
 use async_graphql::SchemaBuilder;
-use entity::project;
+use entity::app::project;
 
 use super::{
     graphql::{Project, ProjectConnection, ProjectSubscription, ProjectsOfOrganization},

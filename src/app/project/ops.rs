@@ -1,6 +1,6 @@
 //! The rules of projects. Each operation authorizes, checks, writes, and records what it did.
 
-use entity::{ProjectId, project};
+use entity::app::{ProjectId, project};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait, EntityTrait, IntoActiveModel, PaginatorTrait, QueryFilter,
     QuerySelect, Select, Set, sea_query::LockType,
