@@ -29,7 +29,7 @@ pub use billing::{BillingConfig, BillingProvider};
 pub use business::BusinessConfig;
 pub use client_limits::ClientsConfig;
 pub use databases::{NamedDatabase, databases, is_database_name};
-pub use jwt::{IssuerAlgorithm, JwtConfig, is_loopback};
+pub use jwt::{JwtConfig, is_loopback};
 pub use log::{LogConfig, LogFormat};
 pub use mail::MailConfig;
 pub use schema::{Introspection, SchemaConfig};
