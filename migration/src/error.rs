@@ -22,6 +22,9 @@ pub enum Error {
     /// A newer tenantry migrated the database.
     #[error("the database was migrated by a newer version of tenantry. Use that version.")]
     Newer,
+    /// The server is too old or a standby, or the database has another encoding.
+    #[error("the database cannot be used: {0}")]
+    Unsuitable(String),
     /// The database has schemas of another program.
     #[error(
         "the database already has the schema {0}, which tenantry creates for itself: use another database, for example after CREATE DATABASE tenantry"

@@ -14,6 +14,7 @@ pub mod rls;
 pub mod roles;
 mod run;
 mod schemas;
+mod server;
 mod step;
 mod steps;
 mod table;

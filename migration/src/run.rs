@@ -10,6 +10,7 @@ use crate::{
     names::{LOCK, SCHEMAS, SESSION},
     roles::{self, Passwords},
     schemas::{self, Schemas},
+    server,
     step::Step,
     steps::{STEPS, Status, status},
 };
@@ -80,6 +81,7 @@ async fn locked(
     passwords: Passwords<'_>,
     run: &Run,
 ) -> Result<Report, Error> {
+    server::check(client).await?;
     client.batch(SESSION).await?;
     lock(client, run.progress).await?;
     check_schemas(client).await?;
