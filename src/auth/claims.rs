@@ -117,12 +117,16 @@ impl Claims {
         self.issuer.as_deref().is_none_or(|required| issuer == Some(required))
     }
 
-    /// Whether the required issuer differs from the token's only in a slash at the end. The two are
-    /// different issuers, but to configure one for the other is a common mistake.
+    /// Whether the required issuer differs from the token's only in case, in `https://`, or in a
+    /// slash at the end. The two are different issuers, but to configure one for the other is a
+    /// common mistake.
     pub(super) fn is_almost_issuer_of(&self, claims: &Map<String, Value>) -> bool {
-        let without_slash = |issuer: &str| issuer.trim_end_matches('/').to_owned();
-        let issuer = claims.get("iss").and_then(Value::as_str).map(without_slash);
-        issuer.is_some() && issuer == self.issuer.as_deref().map(without_slash)
+        let core = |issuer: &str| {
+            let issuer = issuer.to_lowercase();
+            issuer.trim_start_matches("https://").trim_end_matches('/').to_owned()
+        };
+        let issuer = claims.get("iss").and_then(Value::as_str).map(core);
+        issuer.is_some() && issuer == self.issuer.as_deref().map(core)
     }
 
     /// Reads the caller from the claims of a token with a valid signature.
@@ -178,8 +182,9 @@ impl Claims {
         let EmailVerified::Claim(path) = &self.email_verified else { return true };
         match at_path(claims, path).map(first) {
             Some(Value::Bool(verified)) => *verified,
-            // Some identity providers send the boolean as a string.
-            Some(Value::String(text)) => text.trim().eq_ignore_ascii_case("true"),
+            // Some identity providers send the boolean as a string or as a number.
+            Some(Value::String(text)) => ["true", "1"].contains(&&*text.trim().to_lowercase()),
+            Some(Value::Number(number)) => number.as_u64() == Some(1),
             _ => false,
         }
     }
@@ -199,6 +204,7 @@ fn organization(claim: &Value) -> Option<String> {
         }
         _ => return None,
     };
+    let name = name.trim();
     // Slugs have no capital letters, and ids are equal in any case.
     (!name.is_empty()).then(|| name.to_ascii_lowercase())
 }
@@ -279,6 +285,8 @@ mod tests {
     fn an_organization_is_one_name_in_any_form() {
         for (claim, expected) in [
             (json!("Acme"), Some("acme")),
+            (json!(" acme\n"), Some("acme")),
+            (json!(" "), None),
             (json!(["acme"]), Some("acme")),
             (json!({ "acme": { "id": "x" } }), Some("acme")),
             (json!(""), None),

@@ -6,8 +6,10 @@ use base64::{
     alphabet::URL_SAFE,
     engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig},
 };
-use jsonwebtoken::{Algorithm, DecodingKey};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 use serde_json::Value;
+
+use super::token::algorithm;
 
 /// Base64 as providers write it: with or without padding.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -27,7 +29,7 @@ pub(super) struct Key {
 
 impl Key {
     /// Reads a key whose algorithm is one of `accepted`. The key determines its algorithm: the one
-    /// that it declares must be the usual one of its type. The token has no influence.
+    /// that it declares, or else the usual one of its type. The token has no influence.
     ///
     /// # Errors
     ///
@@ -36,41 +38,48 @@ impl Key {
         if let Some(usage) = present(jwk, "use").filter(|usage| **usage != "sig") {
             return Err(format!("its use is {usage}, not \"sig\""));
         }
-        let algorithm = match (text(jwk, "kty"), text(jwk, "crv")) {
-            (Some("RSA"), _) => Algorithm::RS256,
-            (Some("EC"), Some("P-256")) => Algorithm::ES256,
-            (Some("OKP"), Some("Ed25519")) => Algorithm::EdDSA,
-            (Some("EC" | "OKP"), curve) => {
-                return Err(format!("its curve {} is not supported", curve.unwrap_or("(none)")));
-            }
-            (kind, _) => {
-                return Err(format!("its type {} is not supported", kind.unwrap_or("(none)")));
-            }
-        };
-        let declared = present(jwk, "alg");
-        if let Some(other) =
-            declared.filter(|name| !names(algorithm).iter().any(|one| **name == *one))
+        if let Some(Value::Array(operations)) = jwk.get("key_ops")
+            && !operations.is_empty()
+            && !operations.iter().any(|one| one == "verify" || one == "sign")
         {
-            return Err(format!("its algorithm {other} is not supported"));
+            return Err("its key_ops do not include \"verify\"".to_owned());
         }
+        let algorithm = algorithm_of(jwk)?;
         if !accepted.contains(&algorithm) {
             return Err(format!("its algorithm {algorithm:?} is not in JWT_ALGORITHMS"));
         }
         let decoding = match algorithm {
-            Algorithm::RS256 => rsa(jwk)?,
-            Algorithm::ES256 => p256(jwk)?,
-            _ => ed25519(jwk)?,
+            Algorithm::ES256 => point::<32>(jwk)?,
+            Algorithm::ES384 => point::<48>(jwk)?,
+            Algorithm::EdDSA => ed25519(jwk)?,
+            _ => rsa(jwk)?,
         };
         Ok(Self { id: text(jwk, "kid").map(ToOwned::to_owned), decoding, algorithm })
     }
 }
 
-/// The names of an algorithm in a key. RFC 9864 gives `EdDSA` with Ed25519 a second one.
-fn names(algorithm: Algorithm) -> &'static [&'static str] {
-    match algorithm {
-        Algorithm::RS256 => &["RS256"],
-        Algorithm::ES256 => &["ES256"],
-        _ => &["EdDSA", "Ed25519"],
+/// The algorithm that a key declares, or else the usual one of its type.
+fn algorithm_of(jwk: &Value) -> Result<Algorithm, String> {
+    // The usual algorithm first.
+    let algorithms: &[Algorithm] = match (text(jwk, "kty"), text(jwk, "crv")) {
+        (Some("RSA"), _) => AlgorithmFamily::Rsa.algorithms(),
+        (Some("EC"), Some("P-256")) => &[Algorithm::ES256],
+        (Some("EC"), Some("P-384")) => &[Algorithm::ES384],
+        (Some("OKP"), Some("Ed25519")) => &[Algorithm::EdDSA],
+        (Some("EC" | "OKP"), curve) => {
+            return Err(format!("its curve {} is not supported", curve.unwrap_or("(none)")));
+        }
+        (kind, _) => {
+            return Err(format!("its type {} is not supported", kind.unwrap_or("(none)")));
+        }
+    };
+    match present(jwk, "alg") {
+        None => Ok(algorithms[0]),
+        Some(name) => name
+            .as_str()
+            .and_then(algorithm)
+            .filter(|named| algorithms.contains(named))
+            .ok_or_else(|| format!("its algorithm {name} is not supported")),
     }
 }
 
@@ -110,26 +119,27 @@ fn rsa(jwk: &Value) -> Result<DecodingKey, String> {
     Ok(DecodingKey::from_rsa_raw_components(&modulus, &exponent))
 }
 
-fn p256(jwk: &Value) -> Result<DecodingKey, String> {
+/// A point of a curve whose coordinates have `SIZE` bytes.
+fn point<const SIZE: usize>(jwk: &Value) -> Result<DecodingKey, String> {
     // SEC 1, section 2.3.3: an uncompressed point.
     let mut point = vec![4];
     for name in ["x", "y"] {
-        point.extend(padded(&number(jwk, name)?, name)?);
+        point.extend(padded::<SIZE>(&number(jwk, name)?, name)?);
     }
     Ok(DecodingKey::from_ec_der(&point))
 }
 
 fn ed25519(jwk: &Value) -> Result<DecodingKey, String> {
-    Ok(DecodingKey::from_ed_der(&padded(&number(jwk, "x")?, "x")?))
+    Ok(DecodingKey::from_ed_der(&padded::<32>(&number(jwk, "x")?, "x")?))
 }
 
-/// Restores the leading zeros of a coordinate of 32 bytes.
-fn padded(number: &[u8], name: &str) -> Result<[u8; 32], String> {
-    let mut coordinate = [0; 32];
+/// Restores the leading zeros of a coordinate of `SIZE` bytes.
+fn padded<const SIZE: usize>(number: &[u8], name: &str) -> Result<[u8; SIZE], String> {
+    let mut coordinate = [0; SIZE];
     let start = coordinate
         .len()
         .checked_sub(number.len())
-        .ok_or_else(|| format!("its {name} has more than 32 bytes"))?;
+        .ok_or_else(|| format!("its {name} has more than {SIZE} bytes"))?;
     coordinate[start..].copy_from_slice(number);
     Ok(coordinate)
 }
@@ -152,9 +162,18 @@ mod tests {
         for (jwk, expected) in [
             (json!({ "kty": "RSA", "use": "enc", "n": n, "e": "AQAB" }), "its use is \"enc\""),
             (
-                json!({ "kty": "RSA", "alg": "RS512", "n": n, "e": "AQAB" }),
-                "its algorithm \"RS512\"",
+                json!({ "kty": "RSA", "key_ops": ["encrypt"], "n": n, "e": "AQAB" }),
+                "its key_ops do not include",
             ),
+            (
+                json!({ "kty": "RSA", "alg": "RS512", "n": n, "e": "AQAB" }),
+                "its algorithm RS512 is not in JWT_ALGORITHMS",
+            ),
+            (
+                json!({ "kty": "RSA", "alg": "RSA-OAEP", "n": n, "e": "AQAB" }),
+                "its algorithm \"RSA-OAEP\"",
+            ),
+            (json!({ "kty": "RSA", "alg": ["RS256"], "n": n }), "its algorithm [\"RS256\"]"),
             (
                 json!({ "kty": "RSA", "alg": "EdDSA", "n": n, "e": "AQAB" }),
                 "its algorithm \"EdDSA\"",
@@ -162,7 +181,8 @@ mod tests {
             (json!({ "kty": "RSA", "n": "AQAB", "e": "AQAB" }), "2048"),
             (json!({ "kty": "RSA", "e": "AQAB" }), "it has no n"),
             (json!({ "kty": "RSA", "n": "ä", "e": "AQAB" }), "its n is not Base64"),
-            (json!({ "kty": "EC", "crv": "P-384" }), "its curve P-384"),
+            (json!({ "kty": "EC", "crv": "P-521" }), "its curve P-521"),
+            (json!({ "kty": "EC", "crv": "P-384", "alg": "ES256" }), "its algorithm \"ES256\""),
             (json!({ "kty": "EC", "crv": "P-256", "x": "_".repeat(60) }), "more than 32 bytes"),
             (json!({ "kty": "OKP", "crv": "Ed448" }), "its curve Ed448"),
             (json!({ "kty": "oct", "k": "AAAA" }), "its type oct"),
@@ -183,6 +203,6 @@ mod tests {
         for other in ["+/8B", "-_8B\n", "-_ 8B", "APv_AQ==", "APv_AQ"] {
             assert_eq!(number(&json!({ "n": other }), "n").unwrap(), plain, "{other}");
         }
-        assert_eq!(padded(&[7], "x").unwrap()[31], 7);
+        assert_eq!(padded::<32>(&[7], "x").unwrap()[31], 7);
     }
 }

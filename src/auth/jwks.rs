@@ -206,8 +206,14 @@ impl Jwks {
             keys: Vec<Value>,
         }
         let body = self.download().await?;
-        let set: Set = serde_json::from_slice(&body)
-            .map_err(|error| format!("the response is not a JWK set (RFC 7517): {error}"))?;
+        let text = body.strip_prefix("\u{feff}".as_bytes()).unwrap_or(&body);
+        let set: Set = serde_json::from_slice(text).map_err(|error| {
+            if String::from_utf8_lossy(text).contains("\"jwks_uri\"") {
+                return "the response is a discovery document. Set its jwks_uri as JWT_JWKS_URL."
+                    .to_owned();
+            }
+            format!("the response is not a JWK set (RFC 7517): {error}")
+        })?;
         let (mut keys, mut unused) = (Vec::new(), Vec::new());
         let too_many = format!("the set has more than {MOST_KEYS} keys");
         for jwk in set.keys {

@@ -13,9 +13,10 @@ mod verifier;
 
 pub use claims::{Caller, Claims, EmailVerified};
 pub use error::{EXPIRED, KeysUnavailable, TokenError, VerifyError};
-pub use jsonwebtoken::Algorithm;
+pub use jsonwebtoken::{Algorithm, AlgorithmFamily};
 pub use jwks::JwksOptions;
 pub use role::Role;
+pub use token::algorithm;
 pub use verifier::{TrustedIssuer, Verifier, sign};
 
 pub use crate::permission::Permission;

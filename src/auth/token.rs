@@ -80,6 +80,10 @@ impl<'text> Token<'text> {
         if text.len() > MAX_TOKEN_BYTES {
             return Err(TokenError("the token exceeds 16 KiB"));
         }
+        // RFC 7516, section 3.1.
+        if text.split('.').count() == 5 {
+            return Err(TokenError("the token is encrypted, and only signed ones are accepted"));
+        }
         let (signed, signature) = text.rsplit_once('.').ok_or(BAD)?;
         let (header, claims) = signed.split_once('.').ok_or(BAD)?;
         let header: Header = decoded(header)?;
@@ -90,11 +94,8 @@ impl<'text> Token<'text> {
                 "the token's crit header names parameters that are not supported",
             ));
         }
-        let algorithm = match header.alg.as_str() {
-            // The fully specified name of what `EdDSA` means with such a key (RFC 9864).
-            "Ed25519" => Algorithm::EdDSA,
-            name => name.parse().map_err(|_| BAD)?,
-        };
+        let algorithm = algorithm(&header.alg)
+            .ok_or(TokenError("the token's signature algorithm is not supported"))?;
         let Unambiguous(claims) = decoded(claims)?;
         Ok(Self { algorithm, key_id: header.kid, claims, signed, signature })
     }
@@ -114,6 +115,12 @@ impl<'text> Token<'text> {
             && crypto::verify(self.signature, self.signed.as_bytes(), key, algorithm)
                 .is_ok_and(|is_valid| is_valid)
     }
+}
+
+/// The algorithm of this name. RFC 9864 gives `EdDSA` with Ed25519 a second one.
+#[must_use]
+pub fn algorithm(name: &str) -> Option<Algorithm> {
+    if name == "Ed25519" { Some(Algorithm::EdDSA) } else { name.parse().ok() }
 }
 
 fn decoded<T: DeserializeOwned>(part: &str) -> Result<T, TokenError> {

@@ -137,7 +137,7 @@ impl Verifier {
         let mut issuers = self.issuers.iter();
         if issuers.any(|issuer| issuer.claims.is_almost_issuer_of(&token.claims)) {
             return TokenError(
-                "the token's issuer and the configured one differ in a slash at the end",
+                "the token's issuer and the configured one differ in case, in https:// or in a slash at the end",
             );
         }
         TokenError("the token is from another issuer")

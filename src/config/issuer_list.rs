@@ -1,12 +1,11 @@
 //! JWT_ISSUERS: several issuers as a JSON list of objects. The keys of an object are the names of
 //! settings in lower case without `JWT_`. No error text repeats a value.
 
-use clap::ValueEnum;
 use serde_json::{Map, Value};
 
 use super::{
     ConfigError,
-    jwt::{IssuerAlgorithm, JwtConfig, set},
+    jwt::{JwtConfig, issuer_algorithm, set},
 };
 use crate::{
     auth::{EmailVerified, Verifier},
@@ -107,11 +106,8 @@ fn issuer(mut object: Map<String, Value>, common: &JwtConfig) -> Result<JwtConfi
         settings.jwt_email_verified = EmailVerified::from(text.as_str());
     }
     if let Some(names) = take(&mut object, "algorithms")? {
-        let algorithms = names.split(',').map(|name| IssuerAlgorithm::from_str(name.trim(), false));
-        let algorithms: Result<Vec<_>, _> = algorithms.collect();
-        settings.jwt_algorithms = algorithms.map_err(|_| {
-            "`algorithms` must be RS256, ES256 or EdDSA, or a list of them".to_owned()
-        })?;
+        let algorithms: Result<_, _> = names.split(',').map(issuer_algorithm).collect();
+        settings.jwt_algorithms = algorithms.map_err(|error| format!("`algorithms` {error}"))?;
     }
     if let Some(key) = object.keys().next() {
         return Err(format!("`{key}` is not one of its keys: {KEYS}"));

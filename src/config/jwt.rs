@@ -3,34 +3,12 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::{ConfigError, required, secret_rotation::secrets};
-use crate::auth::{Algorithm, Claims, EmailVerified, JwksOptions, TrustedIssuer};
-
-/// The algorithms of an issuer that publishes its keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum IssuerAlgorithm {
-    /// RSA, PKCS #1.
-    #[value(name = "RS256")]
-    Rs256,
-    /// ECDSA on P-256.
-    #[value(name = "ES256")]
-    Es256,
-    /// Ed25519.
-    #[value(name = "EdDSA", alias = "Ed25519")]
-    EdDsa,
-}
-
-impl From<IssuerAlgorithm> for Algorithm {
-    fn from(name: IssuerAlgorithm) -> Self {
-        match name {
-            IssuerAlgorithm::Rs256 => Self::RS256,
-            IssuerAlgorithm::Es256 => Self::ES256,
-            IssuerAlgorithm::EdDsa => Self::EdDSA,
-        }
-    }
-}
+use crate::auth::{
+    Algorithm, AlgorithmFamily, Claims, EmailVerified, JwksOptions, TrustedIssuer, algorithm,
+};
 
 /// Whether an address points to this machine.
 pub fn is_loopback(url: &url::Url) -> bool {
@@ -51,8 +29,7 @@ pub struct JwtConfig {
     #[arg(long, env, hide_env_values = true)]
     pub jwt_secret: Option<String>,
 
-    /// The address of the issuer's key set, for tokens signed with RS256, ES256 or EdDSA: https://…
-    /// or file:///…. Replaces JWT_SECRET.
+    /// The address of the issuer's key set: https://… or file:///…. Replaces JWT_SECRET.
     #[arg(long, env, hide_env_values = true)]
     pub jwt_jwks_url: Option<String>,
 
@@ -63,9 +40,16 @@ pub struct JwtConfig {
     #[arg(long, env, hide_env_values = true)]
     pub jwt_issuers: Option<String>,
 
-    /// The algorithms accepted for tokens of JWT_JWKS_URL.
-    #[arg(long, env, value_delimiter = ',', default_value = "RS256,ES256,EdDSA")]
-    pub jwt_algorithms: Vec<IssuerAlgorithm>,
+    /// The algorithms accepted for tokens of JWT_JWKS_URL, separated by commas. A key is used only
+    /// with the one that it declares, or with RS256 if it is an RSA key that declares none.
+    #[arg(
+        long,
+        env,
+        value_delimiter = ',',
+        value_parser = issuer_algorithm,
+        default_value = ISSUER_ALGORITHMS
+    )]
+    pub jwt_algorithms: Vec<Algorithm>,
 
     /// Least number of seconds between two fetches of the issuer's keys, even if tokens name
     /// unknown keys.
@@ -127,11 +111,7 @@ pub struct JwtConfig {
 impl JwtConfig {
     /// The issuer of these settings alone, regardless of JWT_ISSUERS.
     pub(super) fn trusted_issuer(&self) -> Result<TrustedIssuer, ConfigError> {
-        if self.jwt_email_verified == EmailVerified::Trusted && self.issuer().is_none() {
-            return Err(ConfigError::new(
-                "JWT_EMAIL_VERIFIED=trusted requires JWT_ISSUER, because it trusts every address of that issuer.",
-            ));
-        }
+        self.check_issuer()?;
         let claims = self.claims()?;
         let Some(url) = &self.jwt_jwks_url else {
             return Ok(TrustedIssuer::with_secrets(&self.secrets()?, claims));
@@ -153,7 +133,7 @@ impl JwtConfig {
         }
         let options = JwksOptions {
             url,
-            algorithms: self.jwt_algorithms.iter().map(|name| (*name).into()).collect(),
+            algorithms: self.jwt_algorithms.clone(),
             cooldown: Duration::from_secs(self.jwt_jwks_cooldown),
             max_age: Duration::from_secs(self.jwt_jwks_max_age),
         };
@@ -229,6 +209,23 @@ impl JwtConfig {
         Ok(warnings)
     }
 
+    fn check_issuer(&self) -> Result<(), ConfigError> {
+        if self.jwt_email_verified == EmailVerified::Trusted && self.issuer().is_none() {
+            return Err(ConfigError(
+                "JWT_EMAIL_VERIFIED=trusted requires JWT_ISSUER, because it trusts every address of that issuer."
+                    .to_owned(),
+            ));
+        }
+        // The discovery document of Entra ID's shared endpoints has such an issuer.
+        if self.issuer().is_some_and(|issuer| issuer.contains(['{', '}'])) {
+            return Err(ConfigError(
+                "JWT_ISSUER has a placeholder in braces. Replace it as the tokens do in iss."
+                    .to_owned(),
+            ));
+        }
+        Ok(())
+    }
+
     fn fetches_insecurely(&self) -> bool {
         let url = self.jwt_jwks_url.as_ref().and_then(|url| url::Url::parse(url.trim()).ok());
         url.is_some_and(|url| url.scheme() == "http" && !is_loopback(&url))
@@ -237,7 +234,7 @@ impl JwtConfig {
     /// Whether the verification of addresses is read from where providers let users write.
     fn trusts_users(&self) -> bool {
         let EmailVerified::Claim(path) = &self.jwt_email_verified else { return false };
-        path.split('.').any(|part| USERS_WRITE.contains(&part))
+        path.split(['.', '/']).any(|part| USERS_WRITE.contains(&part))
     }
 
     fn claims(&self) -> Result<Claims, ConfigError> {
@@ -257,6 +254,15 @@ impl JwtConfig {
 
 /// The value of JWT_ISSUER and JWT_AUDIENCE that accepts all tokens of the key set.
 const ANY: &str = "any";
+
+/// The algorithms whose keys issuers publish.
+const ISSUER_ALGORITHMS: &str = "RS256,RS384,RS512,PS256,PS384,PS512,ES256,ES384,EdDSA";
+
+/// Parses one of [`ISSUER_ALGORITHMS`], or another name of it.
+pub(super) fn issuer_algorithm(name: &str) -> Result<Algorithm, String> {
+    let published = algorithm(name.trim()).filter(|one| one.family() != AlgorithmFamily::Hmac);
+    published.ok_or_else(|| format!("must be one of {ISSUER_ALGORITHMS}"))
+}
 
 /// Objects that users change themselves, at Supabase, Auth0 and Clerk.
 const USERS_WRITE: [&str; 3] = ["user_metadata", "unsafe_metadata", "raw_user_meta_data"];

@@ -9,6 +9,10 @@ use uuid::Uuid;
 use super::Refusal;
 use crate::error::{Error, ErrorCode};
 
+/// How the executor begins the message about a text that is no time. Its reasons are those of the
+/// parser, such as "premature end of input" for a day.
+const NOT_A_TIME: &str = "Failed to parse \"DateTime\":";
+
 /// Sets the code of every error in a response, and hides what clients must not see.
 pub fn present(response: &mut Response, request_id: Uuid) {
     for error in &mut response.errors {
@@ -21,6 +25,10 @@ pub fn present(response: &mut Response, request_id: Uuid) {
             // Without a source, the executor could not parse an argument. With one, a library's
             // error was not converted.
             None if error.source.is_none() => {
+                if error.message.starts_with(NOT_A_TIME) {
+                    error.message =
+                        format!("{NOT_A_TIME} must be a time such as 2026-01-31T12:00:00Z");
+                }
                 let mut values = ErrorExtensionValues::default();
                 values.set("code", ErrorCode::BadUserInput.name());
                 values.set("field", place(&error.path));

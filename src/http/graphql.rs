@@ -26,7 +26,7 @@ use super::{
     connection_limits::ConnectionSlot,
     freshness::{ServedHeaders, freshness},
     graphiql,
-    headers::{idempotency_key, request_id, vary},
+    headers::{idempotency_key, is_websocket, request_id, vary},
     multipart,
     negotiate::{MediaType, StreamFormat, negotiate, stream_format},
     operation_rate::receive,
@@ -63,7 +63,7 @@ async fn respond(
     request: Request<Body>,
 ) -> Response {
     let (mut parts, body) = request.into_parts();
-    if parts.method == Method::GET && parts.headers.contains_key(header::UPGRADE) {
+    if parts.method == Method::GET && is_websocket(&parts.headers) {
         let upgrade = WebSocketUpgrade::from_request_parts(&mut parts, &server).await;
         let destination = destination(path, &parts.headers, peer, &server);
         return match upgrade {

@@ -38,6 +38,14 @@ pub(super) fn idempotency_key(headers: &HeaderMap) -> Result<Option<IdempotencyK
     IdempotencyKey::parse(text).map(Some).map_err(Unsupported::bad)
 }
 
+/// Whether the client asks for a WebSocket. Other protocols that it offers, such as `h2c`, are
+/// ignored (RFC 9110, section 7.8).
+pub(super) fn is_websocket(headers: &HeaderMap) -> bool {
+    let offers = headers.get_all(header::UPGRADE).iter().filter_map(|value| value.to_str().ok());
+    let mut protocols = offers.flat_map(|value| value.split(','));
+    protocols.any(|protocol| protocol.trim().eq_ignore_ascii_case("websocket"))
+}
+
 /// Whether the client already has the content with this entity tag.
 pub(super) fn is_known(headers: &HeaderMap, tag: &str) -> bool {
     let known =

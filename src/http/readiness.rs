@@ -128,7 +128,8 @@ fn check_status(status: Result<Status>) -> Result<(), String> {
 fn database_problem(error: &crate::error::Error) -> String {
     let cause = error.cause();
     let migrated = ["migration.seaql_migrations", "migration.functions", "schema migration"];
-    if migrated.iter().any(|name| cause.contains(name)) {
+    let is_missing = !cause.contains("permission denied");
+    if is_missing && migrated.iter().any(|name| cause.contains(name)) {
         return "the database is not migrated. Run `tenantry migrate`.".to_owned();
     }
     format!("the database at DATABASE_URL cannot be used: {cause}")

@@ -125,7 +125,7 @@ pub(super) async fn check_features(
             severity: Severity::Fault,
             subject: "table billing.features".to_owned(),
             problem: format!("cannot be read: {}", error.cause()),
-            remedy: "run tenantry migrate".to_owned(),
+            remedy: "fix the error, or run tenantry migrate if the table is missing".to_owned(),
         }]
     })
 }
@@ -212,13 +212,14 @@ async fn login_of_system(system: &ConnectionPool) -> Option<Finding> {
         Ok(role) => format!("is not the role of background work, which logs in as {role}"),
         Err(error) => format!("cannot log in: {}", error.cause()),
     };
-    Some(Finding {
-        severity: Severity::Fault,
-        subject: format!("role {SYSTEM_ROLE}"),
-        problem,
-        remedy: "set SYSTEM_DATABASE_URL, or run tenantry migrate with the DATABASE_URL of servers"
-            .to_owned(),
-    })
+    let remedy = if problem.ends_with("is not permitted to log in") {
+        format!("ALTER ROLE {SYSTEM_ROLE} LOGIN")
+    } else {
+        "set SYSTEM_DATABASE_URL, or run tenantry migrate with the DATABASE_URL of servers"
+            .to_owned()
+    };
+    let subject = format!("role {SYSTEM_ROLE}");
+    Some(Finding { severity: Severity::Fault, subject, problem, remedy })
 }
 
 async fn catalogue(connections: &ConnectionPool) -> Result<Vec<Finding>> {

@@ -3,7 +3,7 @@
 -- problem, remedy. Runs with the settings that self_check.rs pins.
 WITH RECURSIVE
 me AS (
-    SELECT oid, rolname, rolsuper, rolbypassrls, rolcreaterole, rolreplication FROM pg_roles
+    SELECT oid, rolname, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication FROM pg_roles
     WHERE rolname IN (current_user, 'tenantry_system')
 ),
 -- The roles among them to which policies apply.
@@ -149,6 +149,7 @@ finding (severity, subject, problem, remedy) AS (
         (rolsuper, 'is a superuser, so row-level security does not apply to it', 'NOSUPERUSER'),
         (rolbypassrls, 'has BYPASSRLS', 'NOBYPASSRLS'),
         (rolcreaterole, 'has CREATEROLE, so it can make itself a member of the owner', 'NOCREATEROLE'),
+        (rolcreatedb, 'has CREATEDB, so it can own databases', 'NOCREATEDB'),
         (rolreplication, 'has REPLICATION, so it can read all data', 'NOREPLICATION')
     ) power (has, problem, remedy)
     WHERE power.has
@@ -393,9 +394,15 @@ finding (severity, subject, problem, remedy) AS (
                       WHERE i.indrelid = b.oid AND i.indpred IS NULL
                         AND (i.indkey::int2[])[0:cardinality(f.conkey) - 1] @> f.conkey)
     UNION ALL
-    SELECT 'warning', format('database %I', current_database()), 'allows the role to create temporary tables',
-           format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database())
-    WHERE has_database_privilege(current_database(), 'TEMPORARY')
+    SELECT 'warning', format('database %I', current_database()), 'allows the role to create ' || x.objects,
+           format('REVOKE %s ON DATABASE %I FROM PUBLIC, %I', x.privilege, current_database(), current_user)
+    FROM (VALUES ('TEMPORARY', 'temporary tables'), ('CREATE', 'schemas')) x (privilege, objects)
+    WHERE has_database_privilege(current_database(), x.privilege)
+    UNION ALL
+    -- As the schema public does in a database that PostgreSQL 14 created.
+    SELECT 'warning', 'schema ' || nspname, 'allows the role to create objects in it',
+           format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC, %I', nspname, current_user)
+    FROM elsewhere WHERE has_schema_privilege(oid, 'CREATE')
     UNION ALL
     SELECT 'warning', CASE problem WHEN 'BEHIND' THEN schema_name || ' dedicated schemas' ELSE 'schema ' || schema_name END,
            CASE problem WHEN 'MISSING' THEN 'does not exist, but an organization is placed in it'

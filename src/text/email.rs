@@ -5,8 +5,10 @@ use unicode_normalization::UnicodeNormalization;
 
 use super::is_ignorable;
 
-/// RFC 5321, section 4.5.3.1: 64 bytes for the local part, 255 for the domain, and the `@`.
-const MAX_EMAIL_BYTES: usize = 320;
+/// RFC 5321, section 4.5.3.1, and RFC 1035, section 2.3.4.
+const MAX_LOCAL_BYTES: usize = 64;
+const MAX_DOMAIN_BYTES: usize = 255;
+const MAX_LABEL_BYTES: usize = 63;
 
 /// A plausible e-mail address in lower case. Its local part is in Unicode's normalization form C,
 /// and its domain is in ASCII, as mail servers and the domain name system use it.
@@ -29,9 +31,10 @@ impl Email {
         }
         let (local, domain) = text.split_once('@')?;
         let local: String = local.to_lowercase().nfc().collect();
-        let email = format!("{local}@{}", ascii_domain(domain)?);
-        let plausible = email.len() <= MAX_EMAIL_BYTES
-            && !local.is_empty()
+        let domain = ascii_domain(domain)?;
+        let email = format!("{local}@{domain}");
+        let plausible = (1..=MAX_LOCAL_BYTES).contains(&local.len())
+            && is_domain(&domain)
             && !email.chars().any(|char| char.is_control() || char.is_whitespace());
         plausible.then_some(Self(email))
     }
@@ -43,10 +46,20 @@ impl Email {
     }
 }
 
+/// Whether the domain name system can have a domain of this form. Underscores occur.
+fn is_domain(domain: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=MAX_LABEL_BYTES).contains(&label.len())
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    domain.len() <= MAX_DOMAIN_BYTES && domain.split('.').all(is_label)
+}
+
 /// A domain in lower case and ASCII (RFC 5891): `bücher.example` is `xn--bcher-kva.example`.
 fn ascii_domain(domain: &str) -> Option<String> {
     let domain = domain.to_lowercase();
-    if domain.contains('@') || domain.split('.').any(str::is_empty) {
+    if domain.contains('@') {
         return None;
     }
     if domain.is_ascii() && !domain.contains("xn--") {
@@ -78,10 +91,14 @@ mod tests {
             ("jose\u{301}@x.example", "jos\u{e9}@x.example"),
             ("JOS\u{c9}@x.example", "jos\u{e9}@x.example"),
             ("a_b+c@x_y.example", "a_b+c@x_y.example"),
+            ("a@\u{4f8b}\u{3048}.\u{30c6}\u{30b9}\u{30c8}", "a@xn--r8jz45g.xn--zckzah"),
+            ("a..b@1.2.3.4", "a..b@1.2.3.4"),
         ] {
             assert_eq!(Email::parse(text).unwrap().into_string(), email);
         }
-        let long = format!("{}@x", "a".repeat(320));
+        let long = "a".repeat(65);
+        let [local, label] = [format!("{long}@x"), format!("a@{long}.example")];
+        let long = format!("a@{}x", "a.".repeat(128));
         for bad in [
             "",
             "a",
@@ -107,6 +124,14 @@ mod tests {
             "a@xn--a-\u{fc}.example",
             "a@xn--\u{0}.example",
             "a@xn--zzzzzzzzz.example",
+            "a@-b.example",
+            "a@b-.example",
+            "a@[127.0.0.1]",
+            "\"a b\"@c",
+            "mailto:a@b",
+            "a%40b.example",
+            &local,
+            &label,
             &long,
         ] {
             assert!(Email::parse(bad).is_none(), "{bad:?}");

@@ -6,7 +6,10 @@ use std::path::Path;
 use futures_util::{SinkExt, StreamExt};
 use reqwest::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream,
     tungstenite::{Message, client::IntoClientRequest},
@@ -215,6 +218,67 @@ async fn a_body_may_begin_with_a_byte_order_mark_and_is_not_compressed() {
     for coding in ["identity", "Identity, identity", ""] {
         let request = post(r#"{"query":"{__typename}"}"#).header(CONTENT_ENCODING, coding);
         Reply::of(request).await.data();
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_offers_another_protocol_gets_a_response() {
+    let app = App::start().await;
+    let address = app.base.trim_start_matches("http://");
+    let token = app::token("acme-owner");
+    let body = r#"{"query":"{__typename}"}"#;
+    // Java's client and `curl --http2` offer HTTP/2 in this way.
+    for upgrade in ["h2c", "TLS/1.2, HTTP/2.0"] {
+        for (request, body) in [("GET /graphql?query={__typename}", ""), ("POST /graphql", body)] {
+            let request = format!(
+                "{request} HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade, HTTP2-Settings, close\r\n\
+                 Upgrade: {upgrade}\r\nHTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA\r\nAccept: */*\r\n\
+                 Authorization: Bearer {token}\r\nContent-Type: application/json\r\n\
+                 Content-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            let mut socket = TcpStream::connect(address).await.unwrap();
+            socket.write_all(request.as_bytes()).await.unwrap();
+            let mut response = String::new();
+            let reading = socket.read_to_string(&mut response);
+            tokio::time::timeout(HANG, reading).await.unwrap().unwrap();
+            assert!(response.starts_with("HTTP/1.1 200 "), "{upgrade}: {response}");
+            assert!(response.ends_with(r#"{"data":{"__typename":"Query"}}"#), "{response}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_time_is_read_in_every_form_of_the_standard_or_the_error_shows_one() {
+    let app = App::start().await;
+    let owner = app.user("acme-owner");
+    let query = "query ($at: DateTime) { organization {
+        auditLogs(filter: { since: $at }) { nodes { id } } usage(feature: \"exports\", to: $at) { used } } }";
+    for time in [
+        "2026-01-31T12:00:00Z",
+        "2026-01-31t12:00:00z",
+        "2026-01-31 12:00:00Z",
+        "2026-01-31T12:00:00.123456789+05:45",
+        "2026-01-31T12:00:00-00:00",
+        "2016-12-31T23:59:60Z",
+        "0001-01-01T00:00:00Z",
+    ] {
+        owner.query_with(query, json!({ "at": time })).await.data();
+    }
+    for time in [
+        json!("2026-01-31"),
+        json!("2026-01-31T12:00:00"),
+        json!("2026-01-31T12:00Z"),
+        json!("2026-01-31T24:00:00Z"),
+        json!("2026-13-01T00:00:00Z"),
+        json!("20260131T120000Z"),
+        json!("1769860800"),
+        json!("yesterday"),
+        json!(""),
+    ] {
+        let reply = owner.query_with(query, json!({ "at": time })).await;
+        assert_eq!(reply.codes()[0], "BAD_USER_INPUT", "{time}: {reply:?}");
+        assert!(reply.text.contains("must be a time such as 2026-01-31T12:00:00Z"), "{reply:?}");
     }
 }
 

@@ -232,6 +232,7 @@ async fn a_view_in_another_schema_is_reported() {
 async fn a_role_that_can_gain_rights_is_reported() {
     fault("ALTER USER ROLE CREATEROLE", &["role ROLE has CREATEROLE"]).await;
     fault("ALTER USER ROLE REPLICATION", &["role ROLE has REPLICATION"]).await;
+    fault("ALTER USER ROLE CREATEDB", &["role ROLE has CREATEDB"]).await;
 }
 
 #[tokio::test]
@@ -409,6 +410,23 @@ async fn an_unindexed_foreign_key_is_a_warning() {
         "GRANT TEMPORARY ON DATABASE DATABASE_NAME TO ROLE",
         Severity::Warning,
         &["temporary tables"],
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_role_that_can_create_objects_is_a_warning() {
+    planted(
+        "GRANT CREATE ON DATABASE DATABASE_NAME TO ROLE",
+        Severity::Warning,
+        &["database DATABASE_NAME allows the role to create schemas; remedy: REVOKE CREATE ON DATABASE"],
+    )
+    .await;
+    // As PostgreSQL 14 and earlier created every database.
+    planted(
+        "GRANT CREATE ON SCHEMA public TO PUBLIC",
+        Severity::Warning,
+        &["schema public allows the role to create objects in it; remedy: REVOKE CREATE ON SCHEMA public FROM PUBLIC"],
     )
     .await;
 }

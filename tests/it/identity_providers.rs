@@ -106,9 +106,13 @@ async fn an_organization_in_a_list_or_a_map_locks_no_member_out() {
         (reply.status.as_u16(), slug)
     };
     let globex = (200, Some("globex".to_owned()));
-    for one in
-        [json!(["globex"]), json!({ "globex": { "id": "x" } }), json!("globex"), json!(["GLOBEX"])]
-    {
+    for one in [
+        json!(["globex"]),
+        json!({ "globex": { "id": "x" } }),
+        json!("globex"),
+        json!(["GLOBEX"]),
+        json!(" globex\n"),
+    ] {
         for path in [None, Some("globex")] {
             assert_eq!(ask(path, &one).await, globex, "{one}");
         }
@@ -188,8 +192,11 @@ async fn true_counts_in_every_spelling_and_null_as_absent() {
         (json!(false), false),
         (json!("False"), false),
         (json!("yes"), false),
-        (json!(1), false),
-        (json!("1"), false),
+        // Entra ID's `xms_edov`.
+        (json!(1), true),
+        (json!("1"), true),
+        (json!(0), false),
+        (json!("10"), false),
         (Value::Null, false),
     ] {
         let claims = json!({ "email": "e@x.test", "email_verified": verified });
@@ -342,18 +349,24 @@ fn keys_over_http_are_accepted_only_when_the_risk_is_named() {
 }
 
 #[tokio::test]
-async fn an_issuer_with_another_slash_is_refused_with_that_reason() {
+async fn an_issuer_that_differs_slightly_is_refused_with_that_reason() {
     for (configured, named) in [
         ("https://id.example", "https://id.example/"),
         ("https://id.example/", "https://id.example"),
+        ("https://accounts.google.com", "accounts.google.com"),
+        (
+            "https://a.b2clogin.com/tfp/d/B2C_1_sign_in/v2.0/",
+            "https://a.b2clogin.com/tfp/d/b2c_1_sign_in/v2.0/",
+        ),
     ] {
         let settings = format!("--jwt-issuer={configured}");
         let refused = read(&[&settings], &json!({ "iss": named })).await.unwrap_err();
-        assert!(refused.contains("differ in a slash"), "{refused}");
+        assert!(refused.contains("differ in case, in https:// or in a slash"), "{refused}");
         assert!(read(&[&settings], &json!({ "iss": configured })).await.is_ok());
         for other in [
             json!("https://id.example//x"),
             json!("https://other.example"),
+            json!("https://sts.windows.net/d/"),
             json!(null),
             json!([named]),
         ] {
@@ -361,6 +374,61 @@ async fn an_issuer_with_another_slash_is_refused_with_that_reason() {
             assert!(refused.contains("another issuer"), "{refused}");
         }
     }
+    // As the discovery document of the endpoint `common` has it.
+    let shared = "--jwt-issuer=https://login.microsoftonline.com/{tenantid}/v2.0";
+    let error = refused(&[&format!("--jwt-secret={SECRET}"), shared]);
+    assert!(error.contains("JWT_ISSUER has a placeholder"), "{error}");
+}
+
+#[tokio::test]
+async fn both_issuers_of_google_and_each_policy_of_b2c_can_be_listed() {
+    let google = ["https://accounts.google.com", "accounts.google.com"];
+    let policy = |name: &str| format!("https://t.b2clogin.com/tfp/d/{name}/v2.0/");
+    let policies = ["b2c_1_sign_in", "b2c_1_edit"].map(policy);
+    let issuers = google.into_iter().chain(policies.iter().map(String::as_str));
+    let object = |issuer| json!({ "issuer": issuer, "secret": SECRET, "audience": "c" });
+    let list = format!("--jwt-issuers={}", json!(issuers.clone().map(object).collect::<Vec<_>>()));
+    let Settings { jwt } = Settings::parse_from(["x", &list]);
+    let verifier = jwt.verifier(Clock::system()).unwrap();
+    for issuer in issuers {
+        let claims = json!({ "iss": issuer, "aud": ["c", "d"] });
+        assert_eq!(verify(&verifier, SECRET, &claims).await.unwrap().issuer, issuer);
+    }
+}
+
+#[tokio::test]
+async fn claims_of_further_settings_of_the_pages_are_read() {
+    // Clerk's session token without a template.
+    let clerk =
+        ["--jwt-audience-claim=azp", "--jwt-audience=https://app.test", "--jwt-org-claim=o.slg"];
+    let claims = json!({ "azp": "https://app.test", "sid": "s", "v": 2,
+                         "o": { "id": "org_1", "slg": "acme", "rol": "admin" } });
+    assert_eq!(read(&clerk, &claims).await.unwrap().organization.as_deref(), Some("acme"));
+    assert!(read(&clerk, &json!({ "azp": "https://other.test" })).await.is_err());
+    // Entra ID with the optional claim for the domain of the address.
+    for (domain, is_verified) in
+        [(json!("1"), true), (json!(true), true), (json!("0"), false), (Value::Null, false)]
+    {
+        let claims = json!({ "email": "ada@x.test", "xms_edov": domain, "ver": "2.0" });
+        let caller = read(&["--jwt-email-verified=xms_edov"], &claims).await.unwrap();
+        assert_eq!(caller.email.is_some(), is_verified, "{domain}");
+    }
+    // Auth0 with a namespace, as its Actions required it for a long time.
+    let auth0 = [
+        "--jwt-email-claim=https://x.test/email",
+        "--jwt-email-verified=https://x.test/email_verified",
+        "--jwt-org-claim=https://x.test/app_metadata.org",
+    ];
+    let claims = json!({ "https://x.test/email": "ada@x.test", "https://x.test/email_verified": true,
+                         "https://x.test/app_metadata": { "org": "acme" } });
+    let caller = read(&auth0, &claims).await.unwrap();
+    assert_eq!(
+        (caller.email.as_deref(), caller.organization.as_deref()),
+        (Some("ada@x.test"), Some("acme"))
+    );
+    let users_write = "--jwt-email-verified=https://x.test/user_metadata.email_verified";
+    let Settings { jwt } = Settings::parse_from(["x", users_write]);
+    assert!(jwt.warnings().unwrap().iter().any(|warning| warning.contains("users can change")));
 }
 
 #[tokio::test]

@@ -6,7 +6,9 @@ use aws_lc_rs::{
     rand::SystemRandom,
     rsa,
     signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256,
+        ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair,
+        Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512,
+        RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding,
     },
 };
 use base64::{
@@ -24,7 +26,7 @@ use crate::support::{Client, database::Database, server_process::ServerProcess};
 
 enum Key {
     Edwards(Ed25519KeyPair),
-    P256(EcdsaKeyPair),
+    Ec(EcdsaKeyPair),
     Rsa(rsa::KeyPair),
 }
 
@@ -34,7 +36,11 @@ impl Key {
     }
 
     fn p256() -> Self {
-        Self::P256(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
+        Self::Ec(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
+    }
+
+    fn p384() -> Self {
+        Self::Ec(EcdsaKeyPair::generate(&ECDSA_P384_SHA384_FIXED_SIGNING).unwrap())
     }
 
     fn rsa() -> Self {
@@ -47,9 +53,11 @@ impl Key {
             Self::Edwards(key) => {
                 json!({ "kty": "OKP", "crv": "Ed25519", "x": BASE64.encode(key.public_key()) })
             }
-            Self::P256(key) => {
-                let point = key.public_key().as_ref();
-                json!({ "kty": "EC", "crv": "P-256", "x": BASE64.encode(&point[1..33]), "y": BASE64.encode(&point[33..]) })
+            Self::Ec(key) => {
+                let (x, y) =
+                    key.public_key().as_ref()[1..].split_at(key.public_key().as_ref().len() / 2);
+                json!({ "kty": "EC", "crv": if x.len() == 32 { "P-256" } else { "P-384" },
+                        "x": BASE64.encode(x), "y": BASE64.encode(y) })
             }
             Self::Rsa(key) => {
                 let public = key.public_key();
@@ -77,10 +85,18 @@ impl Key {
         let text = signed.as_bytes();
         let signature = match self {
             Self::Edwards(key) => key.sign(text).as_ref().to_vec(),
-            Self::P256(key) => key.sign(&SystemRandom::new(), text).unwrap().as_ref().to_vec(),
+            Self::Ec(key) => key.sign(&SystemRandom::new(), text).unwrap().as_ref().to_vec(),
             Self::Rsa(key) => {
+                let encoding: &'static dyn RsaEncoding = match alg {
+                    "RS384" => &RSA_PKCS1_SHA384,
+                    "RS512" => &RSA_PKCS1_SHA512,
+                    "PS256" => &RSA_PSS_SHA256,
+                    "PS384" => &RSA_PSS_SHA384,
+                    "PS512" => &RSA_PSS_SHA512,
+                    _ => &RSA_PKCS1_SHA256,
+                };
                 let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), text, &mut signature).unwrap();
+                key.sign(encoding, &SystemRandom::new(), text, &mut signature).unwrap();
                 signature
             }
         };
@@ -99,10 +115,14 @@ async fn serve(keys: &[Value]) -> String {
     url
 }
 
+const ALGORITHMS: [&str; 9] =
+    ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"];
+
 fn verifier(url: &str) -> Verifier {
+    let algorithms = ALGORITHMS.map(|name| name.parse::<Algorithm>().unwrap());
     let options = JwksOptions {
         url: url.parse().unwrap(),
-        algorithms: vec![Algorithm::RS256, Algorithm::ES256, Algorithm::EdDSA],
+        algorithms: algorithms.to_vec(),
         cooldown: Duration::ZERO,
         max_age: Duration::from_hours(1),
     };
@@ -129,6 +149,62 @@ async fn ed25519_and_eddsa_are_names_of_one_algorithm() {
     let verifier = verifier(&serve(&keys).await);
     assert!(verifier.verify(&edwards.token("EdDSA", None)).await.is_err());
     assert!(verifier.verify(&rsa.token("RS256", None)).await.is_err());
+}
+
+#[tokio::test]
+async fn a_key_signs_with_the_algorithm_that_it_declares() {
+    for declared in ALGORITHMS {
+        let key = match declared {
+            "ES256" => Key::p256(),
+            "ES384" => Key::p384(),
+            "EdDSA" => Key::edwards(),
+            _ => Key::rsa(),
+        };
+        let jwk = key.jwk_with(&json!({ "kid": "a", "alg": declared, "key_ops": ["verify"] }));
+        let verifier = verifier(&serve(&[jwk]).await);
+        for alg in ALGORITHMS {
+            for kid in [None, Some("a")] {
+                let accepted = verifier.verify(&key.token(alg, kid)).await.is_ok();
+                assert_eq!(accepted, alg == declared, "{alg} with a key of {declared}");
+            }
+        }
+    }
+    // An RSA key that declares none signs with RS256, and another curve has another algorithm.
+    for (key, used) in [(Key::rsa(), "RS256"), (Key::p384(), "ES384")] {
+        let verifier = verifier(&serve(&[key.jwk()]).await);
+        for alg in ALGORITHMS {
+            let accepted = verifier.verify(&key.token(alg, None)).await.is_ok();
+            assert_eq!(accepted, alg == used, "{alg}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_for_another_purpose_verifies_nothing() {
+    for (more, is_used) in [
+        (json!({ "key_ops": ["encrypt", "wrapKey"] }), false),
+        (json!({ "key_ops": ["deriveBits"], "use": "sig" }), false),
+        (json!({ "use": "enc" }), false),
+        (json!({ "use": ["sig"] }), false),
+        (json!({ "key_ops": [] }), true),
+        (json!({ "key_ops": null, "use": "sig" }), true),
+        (json!({ "key_ops": ["sign", "verify"], "ext": true }), true),
+    ] {
+        let key = Key::p256();
+        let verifier = verifier(&serve(&[key.jwk_with(&more)]).await);
+        assert_eq!(verifier.verify(&key.token("ES256", None)).await.is_ok(), is_used, "{more}");
+    }
+}
+
+#[tokio::test]
+async fn several_keys_may_have_one_id() {
+    let keys = [Key::p256(), Key::rsa(), Key::p256()];
+    let jwks = keys.each_ref().map(|key| key.jwk_with(&json!({ "kid": "same" })));
+    let verifier = verifier(&serve(&jwks).await);
+    for (key, alg) in keys.iter().zip(["ES256", "RS256", "ES256"]) {
+        assert!(verifier.verify(&key.token(alg, Some("same"))).await.is_ok(), "{alg}");
+    }
+    assert!(verifier.verify(&Key::p256().token("ES256", Some("same"))).await.is_err());
 }
 
 #[tokio::test]
@@ -186,7 +262,7 @@ async fn keys_are_read_in_the_encodings_that_providers_use() {
     }
     // A coordinate whose leading zeros are missing, although RFC 7518 requires them.
     let short = std::iter::repeat_with(Key::p256)
-        .find(|key| matches!(key, Key::P256(pair) if pair.public_key().as_ref()[1] == 0))
+        .find(|key| matches!(key, Key::Ec(pair) if pair.public_key().as_ref()[1] == 0))
         .unwrap();
     let x = BASE64.decode(short.jwk()["x"].as_str().unwrap()).unwrap();
     let jwk = short.jwk_with(&json!({ "x": BASE64.encode(x.strip_prefix(&[0]).unwrap()) }));
@@ -206,7 +282,8 @@ async fn keys_in_a_file_are_read_again_when_they_change() {
     assert!(verifier.verify(&first.token("EdDSA", Some("1"))).await.is_err(), "no file");
     write(&[first.jwk_with(&json!({ "kid": "1" }))]);
     assert!(verifier.verify(&first.token("EdDSA", Some("1"))).await.is_ok());
-    write(&[second.jwk_with(&json!({ "kid": "2" }))]);
+    let keys = json!({ "keys": [second.jwk_with(&json!({ "kid": "2" }))] });
+    std::fs::write(&file, format!("\u{feff}{keys}")).unwrap();
     assert!(verifier.verify(&second.token("RS256", Some("2"))).await.is_ok());
     assert!(verifier.verify(&first.token("EdDSA", Some("1"))).await.is_err());
 }
@@ -273,14 +350,32 @@ async fn empty_fields_of_a_key_count_as_absent() {
 }
 
 #[tokio::test]
-async fn an_address_that_redirects_is_reported_as_such() {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/jwks", listener.local_addr().unwrap());
-    let moved = axum::response::Redirect::permanent("/elsewhere");
-    let routes =
-        axum::Router::new().route("/jwks", axum::routing::get(move || async move { moved }));
-    tokio::spawn(async move { axum::serve(listener, routes).await });
-    let refused = verifier(&url).verify(&Key::rsa().token("RS256", None)).await.unwrap_err();
-    let refused = format!("{refused:?}");
-    assert!(refused.contains("redirects. Set the address to which it leads."), "{refused}");
+async fn an_address_without_keys_is_reported_with_what_it_has() {
+    use axum::response::{IntoResponse, Redirect, Response};
+    let answers: [(fn() -> Response, &str); 4] = [
+        (
+            || Redirect::permanent("/elsewhere").into_response(),
+            "redirects. Set the address to which it leads.",
+        ),
+        (
+            || axum::Json(json!({ "issuer": "i", "jwks_uri": "https://i/keys" })).into_response(),
+            "a discovery document. Set its jwks_uri as JWT_JWKS_URL.",
+        ),
+        // As Google publishes certificates for older libraries.
+        (
+            || axum::Json(json!({ "kid": "-----BEGIN CERTIFICATE-----" })).into_response(),
+            "not a JWK set",
+        ),
+        (|| axum::Json(json!({ "keys": [{ "x5c": ["AAAA"] }] })).into_response(), "no usable key"),
+    ];
+    for (answer, expected) in answers {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/jwks", listener.local_addr().unwrap());
+        let routes =
+            axum::Router::new().route("/jwks", axum::routing::get(move || async move { answer() }));
+        tokio::spawn(async move { axum::serve(listener, routes).await });
+        let refused = verifier(&url).verify(&Key::rsa().token("RS256", None)).await.unwrap_err();
+        let refused = format!("{refused:?}");
+        assert!(refused.contains(expected), "{refused}");
+    }
 }

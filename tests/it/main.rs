@@ -48,6 +48,7 @@ mod meters;
 mod metrics;
 mod mutation;
 mod new_resource;
+mod nginx;
 mod opening;
 mod operations;
 mod organization;

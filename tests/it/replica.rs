@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use crate::support::{
     Client, HANG, Reply, app,
     cluster::Cluster,
-    process::{self, tenantry_child},
+    process::{self, tenantry, tenantry_child},
     server_process::ServerProcess,
 };
 
@@ -425,4 +425,16 @@ async fn without_a_replica_the_headers_have_no_effect() {
     let changed = ask(&owner, &create("Glue"), &[]).await;
     assert_eq!(changed.headers.get("write-position"), None);
     changed.data();
+}
+
+#[test]
+fn a_standby_is_not_migrated() {
+    let primary = Cluster::start(&[]);
+    let standby = primary.standby("standby");
+    let mut command = tenantry();
+    command.arg("migrate").env("MIGRATION_DATABASE_URL", standby.url_of("app", "postgres"));
+    process::failed(
+        &process::run(&mut command),
+        "it is a standby. Use the address of the primary.",
+    );
 }

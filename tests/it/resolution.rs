@@ -215,7 +215,10 @@ async fn a_bad_token_is_rejected_with_the_reason() {
     for (token, reason) in [
         ("nonsense".to_owned(), "malformed"),
         (forged, "signature"),
-        (none.to_owned(), "signature"),
+        (none.to_owned(), "signature algorithm is not supported"),
+        ("eyJhbGciOiJFUzUxMiJ9.e30.AAAA".to_owned(), "signature algorithm is not supported"),
+        // As Auth0 issues them without an audience.
+        ("eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..AAAA.AAAA.AAAA".to_owned(), "encrypted"),
         (app::token_with(&json!({ "sub": "acme-owner", "exp": now - 31 })), "expired"),
         (app::token_with(&json!({ "sub": "acme-owner", "exp": "soon" })), "exp"),
         (app::token_with(&json!({ "sub": "acme-owner", "exp": null })), "exp"),

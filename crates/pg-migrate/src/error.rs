@@ -6,6 +6,9 @@ pub enum Error {
     /// PostgreSQL refused something, or could not be reached.
     #[error("{}", .0.explained())]
     Database(#[from] pg::Error),
+    /// The server is too old or a standby, or the database has another encoding.
+    #[error("the database cannot be used: {0}")]
+    Unsuitable(String),
     /// The database has schemas of another program.
     #[error(
         "the database already has the schema {0}, which the migration creates: use another database, for example a new one"

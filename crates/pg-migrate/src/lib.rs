@@ -8,6 +8,7 @@ mod error;
 mod functions;
 mod roles;
 mod run;
+mod server;
 mod transaction;
 
 pub use error::Error;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use pg::{Client, ConnectOptions};
 
-use crate::{error::Error, functions, roles::Roles};
+use crate::{error::Error, functions, roles::Roles, server};
 
 /// The settings of a session in which statements of the owner mean the same in any database and
 /// wait as long as they need.
@@ -58,13 +58,14 @@ impl<'a> Migration<'a> {
     ///
     /// # Errors
     ///
-    /// When the database cannot be reached, or has schemas of another program.
+    /// When the database cannot be reached or used, or has schemas of another program.
     pub async fn begin(
         options: &'a ConnectOptions,
         database: &'a Database,
         waiting: impl FnOnce(),
     ) -> Result<Self, Error> {
         let client = Client::connect_exclusively(options).await?;
+        server::check(&client).await?;
         client.batch(SESSION).await?;
         lock(&client, database.lock, waiting).await?;
         check_schemas(&client, database.schemas).await?;

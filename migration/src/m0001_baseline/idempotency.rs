@@ -18,6 +18,8 @@ CREATE TABLE auth.idempotency_keys (
     updated_at      timestamptz NOT NULL DEFAULT now(),
     UNIQUE NULLS NOT DISTINCT (user_id, key, organization_id)
 );
+-- Without a primary key, PostgreSQL would refuse changes while a publication has all tables.
+ALTER TABLE auth.idempotency_keys REPLICA IDENTITY FULL;
 CREATE INDEX idempotency_keys_organization ON auth.idempotency_keys (organization_id);
 CREATE INDEX idempotency_keys_created ON auth.idempotency_keys (created_at);
 ";

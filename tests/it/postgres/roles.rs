@@ -259,3 +259,21 @@ async fn a_database_of_another_program_is_refused_and_unchanged() {
     let roles = "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'tenantry%'";
     assert_eq!(server.value::<i64>("postgres", roles).await, 0);
 }
+
+#[tokio::test]
+async fn a_database_that_cannot_store_every_text_is_refused_and_unchanged() {
+    let server = Server::start();
+    for encoding in ["LATIN1", "SQL_ASCII", "EUC_JP"] {
+        let database = encoding.to_lowercase();
+        let create = format!(
+            "CREATE DATABASE {database} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'"
+        );
+        server.execute("postgres", &[&create]).await;
+        let refused = server.migrate("postgres", &database, None).await.unwrap_err().to_string();
+        assert!(refused.contains(&format!("it has the encoding {encoding}")), "{refused}");
+        let schemas = "SELECT count(*) FROM pg_namespace WHERE nspname IN ('app', 'migration')";
+        assert_eq!(server.value::<i64>(&database, schemas).await, 0);
+    }
+    let roles = "SELECT count(*) FROM pg_roles WHERE rolname LIKE 'tenantry%'";
+    assert_eq!(server.value::<i64>("postgres", roles).await, 0);
+}

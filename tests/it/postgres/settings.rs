@@ -1,8 +1,10 @@
 //! Settings of the server, the database and the roles, and other programs in the database.
 
 use migration::STEPS;
+use serde_json::json;
 
 use super::server::Server;
+use crate::support::{App, Reply};
 
 /// Settings that change how SQL is read and how expressions are printed, and time limits.
 const UNUSUAL: [&str; 18] = [
@@ -210,4 +212,42 @@ async fn a_role_that_grants_nothing_is_no_fault() {
     finds(&server, "fault: role tenantry_app may set the parameter fsync");
     server.execute("app", &[&remedy(&server)]).await;
     is_well(&server, "the remedies");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_remedy_of_a_login_that_fails_names_its_cause() {
+    let server = Server::start();
+    server.execute("postgres", &["CREATE DATABASE app"]).await;
+    server.migrate("postgres", "app", None).await.unwrap();
+    server.execute("app", &["ALTER ROLE tenantry_system NOLOGIN"]).await;
+    finds(&server, "fault: role tenantry_system cannot log in");
+    server.execute("app", &[&remedy(&server)]).await;
+    is_well(&server, "the remedy");
+    // `tenantry migrate` would not help: the database is migrated.
+    server.execute("app", &["REVOKE USAGE ON SCHEMA migration FROM tenantry_app"]).await;
+    finds(&server, "fault: the database at DATABASE_URL cannot be used: permission denied");
+}
+
+#[tokio::test]
+async fn changes_are_made_while_all_tables_are_published() {
+    // As tools that copy a database do, for upgrades without downtime.
+    let app = App::start().await;
+    app.database.execute("CREATE PUBLICATION everything FOR ALL TABLES").await;
+    let owner = app.user("acme-owner");
+    let create = "mutation { createProject(input: { name: \"x\" }) { project { id } } }";
+    let request =
+        owner.post().header("idempotency-key", "order-7").json(&json!({ "query": create }));
+    let data = Reply::of(request).await.data();
+    let id = &data["createProject"]["project"]["id"];
+    let change = format!(
+        "mutation {{ updateProject(input: {{ id: {id}, name: \"y\" }}) {{ project {{ id }} }}
+                     deleteProject(input: {{ id: {id} }}) {{ project {{ id }} }} }}"
+    );
+    owner.data(&change).await;
+    let unidentified =
+        "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+        WHERE n.nspname IN ('app', 'auth', 'billing', 'audit', 'migration') AND c.relkind = 'r'
+          AND c.relpersistence = 'p' AND c.relreplident <> 'f'
+          AND NOT EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary)";
+    assert_eq!(app.database.value::<i64>(unidentified).await, 0);
 }
