@@ -14,7 +14,8 @@ const DIRECTORY_WAIT: Duration = Duration::from_secs(2);
 pub(super) struct Remote {
     database: Arc<DedicatedDatabase>,
     /// The transaction in the control database in which the work began, if it began there.
-    begun: Option<Transaction>,
+    /// Boxed: large, and rarely present.
+    begun: Option<Box<Transaction>>,
 }
 
 impl Remote {
@@ -29,12 +30,12 @@ impl Remote {
         begun: Transaction,
         (transaction, database): RemoteTransaction,
     ) -> (Transaction, Option<Self>) {
-        (transaction, Some(Self { database, begun: Some(begun) }))
+        (transaction, Some(Self { database, begun: Some(Box::new(begun)) }))
     }
 
     /// The transaction in the control database in which the work began, if it began there.
     pub(super) fn begun(&self) -> Option<&Transaction> {
-        self.begun.as_ref()
+        self.begun.as_deref()
     }
 
     /// Commits in the control database after the commit in the dedicated one, and waits for
