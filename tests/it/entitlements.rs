@@ -49,7 +49,7 @@ async fn entitlement(client: &Client, feature: &str) -> Value {
     reply.data()["organization"]["entitlement"].clone()
 }
 
-async fn session(app: &App, subject: &str) -> Session {
+async fn session(app: &App, subject: &str) -> Arc<Session> {
     let caller = Caller {
         expires_at: DateTime::<Utc>::MAX_UTC,
         subject: subject.to_owned(),
