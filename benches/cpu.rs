@@ -87,7 +87,7 @@ fn service(seeded: &Seeded) -> Result<GraphqlService, Failure> {
     };
     let settings = Settings {
         clock: Clock::system(),
-        secret_keys: Arc::new(SecretKeys(vec![SECRET.into()])),
+        secret_keys: Arc::new(SecretKeys::new(vec![SECRET.into()])),
         account_linking: AccountLinking::Never,
         areas: areas.assemble(),
     };

@@ -14,7 +14,7 @@ use crate::{
     declared::Declared as _,
     error::{Error, Result},
     graphql::{
-        Connection, ContextExt, Json, One, connection, on_change, one, page_cost, parse_id,
+        Connection, ContextExt, Json, Loaded, One, connection, on_change, one, page_cost, parse_id,
         requires_permission,
     },
     page::Page,
@@ -56,9 +56,9 @@ impl AuditLog {
 
     /// The user who performed the action. Null if the user has left the organization, or if the
     /// system or the operator performed it. `actorName` identifies the actor in those cases.
-    async fn actor(&self, ctx: &Context<'_>) -> Option<Result<User>> {
+    async fn actor(&self, ctx: &Context<'_>) -> Option<Result<Loaded<User>>> {
         let id = self.0.actor_id?;
-        ctx.load(UserById(id)).await.map(|row| row.map(User)).transpose()
+        ctx.load(UserById(id)).await.map(|row| row.map(User).map(Loaded)).transpose()
     }
 
     /// The name of the actor at the time of the action.

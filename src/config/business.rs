@@ -66,13 +66,13 @@ impl BusinessConfig {
         let remedy = "Set it to at least 32 bytes, for example from openssl rand -hex 32.";
         let text = required("SECRET_KEY", self.secret_key.as_deref(), remedy)?;
         let keys = secrets("SECRET_KEY", text)?.into_iter().map(|key| key.as_bytes().to_vec());
-        self.with_keys(clock, SecretKeys(keys.collect()))
+        self.with_keys(clock, SecretKeys::new(keys.collect()))
     }
 
     /// As [`settings`](Self::settings), for commands that create no invitations and therefore
     /// need no secret key.
     pub fn settings_for_maintenance(&self, clock: Clock) -> Result<Settings, ConfigError> {
-        self.with_keys(clock, SecretKeys(vec![uuid::Uuid::new_v4().as_bytes().to_vec()]))
+        self.with_keys(clock, SecretKeys::new(vec![uuid::Uuid::new_v4().as_bytes().to_vec()]))
     }
 
     fn with_keys(&self, clock: Clock, secret_keys: SecretKeys) -> Result<Settings, ConfigError> {

@@ -32,6 +32,6 @@ impl ExportConfig {
             ));
         };
         let keys = secrets(name, keys)?;
-        Ok(SecretKeys(keys.into_iter().map(|key| key.as_bytes().to_vec()).collect()))
+        Ok(SecretKeys::new(keys.into_iter().map(|key| key.as_bytes().to_vec()).collect()))
     }
 }

@@ -7,7 +7,7 @@
 use std::{
     collections::VecDeque,
     future::poll_fn,
-    pin::pin,
+    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::Poll,
     time::Duration,
@@ -108,8 +108,11 @@ impl Queue {
     /// Pipelined statements are in flight together, so batches start only after all of them have
     /// been answered. A batch that started earlier would miss the keys of resolvers that still wait
     /// for their rows. All waiting batches then start together.
-    pub async fn drive<T>(&self, transaction: &Transaction, main: impl Future<Output = T>) -> T {
-        let mut main = pin!(main);
+    pub async fn drive<T>(
+        &self,
+        transaction: &Transaction,
+        mut main: Pin<&mut impl Future<Output = T>>,
+    ) -> T {
         let mut batches = FuturesUnordered::new();
         poll_fn(|context| {
             loop {

@@ -52,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_response_opens_only_for_its_request_and_secret() -> Result<(), Unspecified> {
-        let keys = |keys: &[u8]| SecretKeys(keys.iter().map(|key| vec![*key; 32]).collect());
+        let keys = |keys: &[u8]| SecretKeys::new(keys.iter().map(|key| vec![*key; 32]).collect());
         let (secret, other, rotated) = (keys(&[1]), keys(&[2]), keys(&[2, 1]));
         let sealed = seal(&secret, b"request", "a response with a secret")?;
         assert!(!sealed.windows(6).any(|window| window == b"secret"));

@@ -9,7 +9,7 @@ use crate::{
     auth::{Permission, Role},
     error::{Error, Result},
     graphql::{
-        Connection, ContextExt, STATEMENT, connection, page_cost, parse_id, rate_limited,
+        Connection, ContextExt, Loaded, STATEMENT, connection, page_cost, parse_id, rate_limited,
         requires_permission, to_int,
     },
     page::Page,
@@ -47,9 +47,9 @@ impl Invitation {
     }
 
     /// The user who sent the invitation last. Null if that user has left the organization.
-    async fn invited_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
+    async fn invited_by(&self, ctx: &Context<'_>) -> Option<Result<Loaded<User>>> {
         let id = self.0.invited_by?;
-        ctx.load(UserById(id)).await.map(|row| row.map(User)).transpose()
+        ctx.load(UserById(id)).await.map(|row| row.map(User).map(Loaded)).transpose()
     }
 
     /// When the invitation expires.

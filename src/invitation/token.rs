@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn a_token_depends_on_secret_invitation_and_rotation() {
         let (id, other) = (InvitationId::new(), InvitationId::new());
-        let keys = |keys: &[&[u8]]| SecretKeys(keys.iter().map(|key| key.to_vec()).collect());
+        let keys = |keys: &[&[u8]]| SecretKeys::new(keys.iter().map(|key| key.to_vec()).collect());
         let hash = |key: &[u8], id, rotation| Token::of(&keys(&[key]), id, rotation).hash();
         let token = Token::of(&keys(&[b"one"]), id, 0);
         let rotated = keys(&[b"two", b"one"]);

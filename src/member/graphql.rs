@@ -9,8 +9,8 @@ use crate::{
     auth::{Permission, Role},
     error::{Error, Result},
     graphql::{
-        Connection, ContextExt, Extended, One, STATEMENT, connection, on_change, one, page_cost,
-        parse_id, requires_permission, to_int,
+        Connection, ContextExt, Extended, Loaded, One, STATEMENT, connection, on_change, one,
+        page_cost, parse_id, requires_permission, to_int,
     },
     page::Page,
     tenancy::Change,
@@ -35,8 +35,8 @@ impl Member {
     }
 
     /// The user. Null only in the payload of a mutation that ended the membership.
-    async fn user(&self, ctx: &Context<'_>) -> Option<Result<User>> {
-        ctx.load(UserById(self.0.user_id)).await.map(|row| row.map(User)).transpose()
+    async fn user(&self, ctx: &Context<'_>) -> Option<Result<Loaded<User>>> {
+        ctx.load(UserById(self.0.user_id)).await.map(|row| row.map(User).map(Loaded)).transpose()
     }
 
     /// The user's role in the organization.
@@ -46,9 +46,9 @@ impl Member {
 
     /// The user who invited this member. Null for the creator of the organization, and if the
     /// inviter has left.
-    async fn invited_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
+    async fn invited_by(&self, ctx: &Context<'_>) -> Option<Result<Loaded<User>>> {
         let id = self.0.invited_by?;
-        ctx.load(UserById(id)).await.map(|row| row.map(User)).transpose()
+        ctx.load(UserById(id)).await.map(|row| row.map(User).map(Loaded)).transpose()
     }
 
     /// When the user joined.

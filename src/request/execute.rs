@@ -1,6 +1,6 @@
 //! One execution of an operation in one transaction: open, execute, commit, answer.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, pin::pin, sync::Arc};
 
 use async_graphql::{Response, Value};
 use chrono::{DateTime, Utc};
@@ -50,8 +50,11 @@ impl Execution<'_> {
         read_from: ReadFrom,
         record: &mut RequestRecord,
     ) -> Result<Option<Answer>> {
-        let resolving = timeout_at(self.deadline, self.resolve(read_from, record));
-        let resolved = resolving.await.map_err(|_| Error::Timeout)??;
+        // Pinned here and below: a function that is passed a future by value has room for it twice.
+        let resolved = {
+            let resolving = pin!(self.resolve(read_from, record));
+            timeout_at(self.deadline, resolving).await.map_err(|_| Error::Timeout)??
+        };
         match (resolved, record.session()) {
             (Some(answer), Some(session)) => self.finish(&session, answer, record).await.map(Some),
             _ => Ok(None),
@@ -66,7 +69,6 @@ impl Execution<'_> {
         let (opened, confirmation) = self.service.open(self.call, self.open_for, read_from).await?;
         let Opened { session, requested, moved_to, billing_version, at_replica, .. } = opened;
         session.transaction().limit(self.call.budget);
-        let session = Arc::new(session);
         record.begin(&session, at_replica);
         let payer = Payer { organization: requested, billing_version };
         if self.prepared.is_mutation() {
@@ -85,20 +87,20 @@ impl Execution<'_> {
         confirmation: Option<Confirmation<'_>>,
         record: &mut RequestRecord,
     ) -> Result<Option<Response>> {
-        let counting = async {
+        let counting = pin!(async {
             if let Some(confirmation) = confirmation
                 && !confirmation.wait(session).await?
             {
                 return Ok(false);
             }
             self.count(session, payer, record).await.map(|()| true)
-        };
-        let executing = async {
+        });
+        let executing = pin!(async {
             let response = self.execute(session).await;
             // The connection is free before the count, which may wait for a lease of calls.
             session.transaction().release();
             Ok::<_, Error>(response)
-        };
+        });
         let (is_confirmed, response) = try_join!(biased; counting, executing)?;
         Ok(is_confirmed.then_some(response))
     }
@@ -162,7 +164,8 @@ impl Execution<'_> {
             .data(Arc::clone(session))
             .data(self.service.meter.clone())
             .data(Loaders::new(session, queue.clone(), self.open_for.access()));
-        queue.drive(session.transaction(), self.service.api.execute(request)).await
+        let executing = pin!(self.service.api.execute(request));
+        queue.drive(session.transaction(), executing).await
     }
 
     /// Prepares the response for the client: extensions, and errors without internal details.

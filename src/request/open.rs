@@ -52,7 +52,8 @@ impl GraphqlService {
             opened.session.transaction().hold(permit);
             return Ok((opened, Some(confirmation)));
         }
-        let opened = self.open_verified(call, open_for, read_from, permit).await?;
+        // Boxed: large, and most queries start from a cached context.
+        let opened = Box::pin(self.open_verified(call, open_for, read_from, permit)).await?;
         Ok((opened, None))
     }
 

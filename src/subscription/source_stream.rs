@@ -5,7 +5,7 @@
 //! one read for each event. Responses are never shared between users. Opening the transaction
 //! verifies identity, membership and role, and fields may differ between users.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::{future::pending, pin::pin, sync::Arc, time::Duration};
 
 use async_graphql::{Request, Response};
 use chrono::{DateTime, Utc};
@@ -173,7 +173,7 @@ impl Blueprint {
         }
         opened.session.transaction().limit(self.call.budget);
         let billing_version = opened.billing_version;
-        Ok(Reading { session: Arc::new(opened.session), billing_version })
+        Ok(Reading { session: opened.session, billing_version })
     }
 
     /// Never resolves without a time.
@@ -200,8 +200,9 @@ impl Blueprint {
             .data(Arc::clone(session))
             .data(self.service.meter.clone())
             .data(loaders);
-        let executing = queue.drive(session.transaction(), self.service.api.execute_event(request));
-        let executed = timeout(self.service.timeout, executing).await;
+        let executing = pin!(self.service.api.execute_event(request));
+        let driving = queue.drive(session.transaction(), executing);
+        let executed = timeout(self.service.timeout, driving).await;
         if let Some(failure) = session.transaction().failure() {
             return Err(failure.into());
         }

@@ -2,6 +2,8 @@
 //! applies the settings. Where the operation leads is known before, so a session is opened once, in
 //! the right organization, and stays there.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use entity::PlanTerms;
 use uuid::Uuid;
@@ -27,7 +29,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Opened {
     /// The session.
-    pub session: Session,
+    pub session: Arc<Session>,
     /// The organization that the request names, if any. The request's API call counts for it, and
     /// its idempotency key belongs to it. The session may be in another one: see [`OpenFor`].
     pub requested: Option<Tenant>,
@@ -194,7 +196,7 @@ pub(super) fn opened(
     let viewer = Viewer { user_id, verified_email, unverified_email, client_ip };
     // Mutations read the organization again under their locks.
     let organization = organization.filter(|_| opening.open_for.access() == Access::Read);
-    let session = Session::new(place, viewer, organization, settings, Box::new(opening));
+    let session = Session::new(place, viewer, organization, settings, opening);
     let (requested, plan_terms, at_replica) = (tenant, None, false);
     Opened { session, requested, moved_to, billing_version, plan_terms, at_replica }
 }

@@ -2,7 +2,7 @@
 //! Servers register their key with the database, where only functions of the owner can read it.
 
 use std::{
-    fmt::{self, Write},
+    fmt::Write,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -10,7 +10,7 @@ use aws_lc_rs::hmac;
 use pg::ConnectionPool;
 use sea_orm::{Value, Values};
 
-use super::{Access, SecretKeys, pools::query_once};
+use super::{Access, pools::query_once};
 use crate::error::Result;
 
 /// Separates this key from other keys derived from the same secret.
@@ -20,21 +20,18 @@ const LABEL: &[u8] = b"tenantry: proof of the caller";
 const BLOCK: usize = 64;
 
 /// The key of proofs, the same on all servers with the same secret.
-#[derive(Clone, Hash)]
-pub(super) struct ProofKey([u8; 32]);
-
-impl fmt::Debug for ProofKey {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("ProofKey(…)")
-    }
+#[derive(Clone)]
+pub(super) struct ProofKey {
+    bytes: hmac::Tag,
+    /// The same key, prepared for signing.
+    signing: hmac::Key,
 }
 
 impl ProofKey {
-    pub(super) fn of(secret: &SecretKeys) -> Self {
-        let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret.newest()), LABEL);
-        let mut key = [0; 32];
-        key.copy_from_slice(tag.as_ref());
-        Self(key)
+    /// The key that is derived from a secret.
+    pub(super) fn of(secret: &[u8]) -> Self {
+        let bytes = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), LABEL);
+        Self { bytes, signing: hmac::Key::new(hmac::HMAC_SHA256, bytes.as_ref()) }
     }
 
     /// The current time and its proof, as parameters of a database function.
@@ -42,15 +39,14 @@ impl ProofKey {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now = i64::try_from(since.as_secs()).unwrap_or_default();
         let message = format!("{now} {}", message(purpose, texts));
-        let key = hmac::Key::new(hmac::HMAC_SHA256, &self.0);
-        [now.into(), hmac::sign(&key, message.as_bytes()).as_ref().to_vec().into()]
+        [now.into(), hmac::sign(&self.signing, message.as_bytes()).as_ref().to_vec().into()]
     }
 
     /// Registers the key with a database.
     pub(super) async fn register(&self, system: &ConnectionPool) -> Result<()> {
         let padded = |pad: u8| {
             let mut block = vec![pad; BLOCK];
-            block.iter_mut().zip(self.0).for_each(|(byte, key)| *byte ^= key);
+            block.iter_mut().zip(self.bytes.as_ref()).for_each(|(byte, key)| *byte ^= key);
             block
         };
         let values = Values(vec![padded(0x36).into(), padded(0x5c).into()]);

@@ -11,7 +11,6 @@ use super::{
     Access, Databases, OpenFor, Settings, Transaction,
     placement::Placement,
     placement_routing::{OpenedTransaction, begin},
-    proof::ProofKey,
     session_request::{ERASED, SessionRequest, get, issued_micros},
 };
 use crate::{
@@ -71,7 +70,9 @@ async fn provision(databases: &Databases, settings: &Settings, caller: &Caller) 
     let micros = issued_micros(issued_at);
     let callers = [Some(issuer.as_str()), Some(subject), email.as_deref(), profile.as_deref()];
     let [issuer, subject, email, profile] = callers;
-    let proof = ProofKey::of(&settings.secret_keys)
+    let proof = settings
+        .secret_keys
+        .proof()
         .prove("provision", &[issuer, subject, email, profile, micros.as_deref(), Some(linking)]);
     let mut values: Vec<Value> = callers.map(Into::into).into();
     values.extend([issued_at.into(), linking.into()]);

@@ -2,6 +2,8 @@
 //! parameter. It stays in the organization in which it was opened, and its settings match what
 //! PostgreSQL resolved in this transaction.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use entity::{InvitationId, OrgRole, OrganizationId, organization};
 use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, QueryResult, Statement};
@@ -36,8 +38,7 @@ pub struct Session {
     invitation: Result<InvitationId>,
     now: DateTime<Utc>,
     settings: Settings,
-    /// Boxed: large, and rarely needed.
-    opening: Box<Opening>,
+    opening: Opening,
     /// Published after the commit.
     changes: Changes,
 }
@@ -48,12 +49,12 @@ impl Session {
         viewer: Viewer,
         organization: Option<organization::Model>,
         settings: &Settings,
-        opening: Box<Opening>,
-    ) -> Self {
+        opening: Opening,
+    ) -> Arc<Self> {
         let Place { transaction, remote, tenant, invitation } = place;
         // Until the operation has entered it, the organization of an invitation shows nothing.
         let role = tenant.map(|tenant| tenant.role).filter(|_| invitation.is_err());
-        Self {
+        Arc::new(Self {
             transaction,
             remote,
             viewer,
@@ -65,7 +66,7 @@ impl Session {
             settings: settings.clone(),
             opening,
             changes: Changes::default(),
-        }
+        })
     }
 
     /// The user who sent the request.
@@ -126,7 +127,7 @@ impl Session {
     ///
     /// As [`Transaction::commit`].
     pub async fn commit(&self) -> Result<()> {
-        let Opening { databases, open_for, .. } = &*self.opening;
+        let Opening { databases, open_for, .. } = &self.opening;
         let committed = commit(&self.transaction, self.remote.as_ref()).await;
         // Subscribers read the changes themselves, so publishing one that did not happen is
         // harmless.
@@ -217,7 +218,7 @@ impl Session {
 
     /// Begins a new transaction at the same placement.
     async fn resume(&self) -> Result<()> {
-        let Opening { databases, open_for, session_request, placement } = &*self.opening;
+        let Opening { databases, open_for, session_request, placement } = &self.opening;
         let request = session_request.unrecorded();
         let access = open_for.access();
         let begun =

@@ -1,6 +1,8 @@
 //! The statement that opens a session: its parameters with their proof, and the context that it
 //! returns.
 
+use std::sync::Arc;
+
 use chrono::{DateTime, SubsecRound, Utc};
 use entity::{OrgRole, OrganizationId, PlanTerms, SubscriptionStatus, UserId, organization};
 use pg::{ConnectionPool, FromSql, Parameters, Row, SearchPath};
@@ -8,8 +10,8 @@ use sea_orm::{ActiveEnum, Value, Values};
 use uuid::Uuid;
 
 use super::{
-    Access, Destination, Settings, Suspension, Tenant, Transaction, placement::Placement,
-    proof::ProofKey,
+    Access, Destination, SecretKeys, Settings, Suspension, Tenant, Transaction,
+    placement::Placement,
 };
 use crate::{
     auth::Caller,
@@ -40,7 +42,7 @@ pub(super) struct SessionRequest {
     profile: Option<String>,
     /// Whether the database must have recorded the token.
     record: bool,
-    key: ProofKey,
+    keys: Arc<SecretKeys>,
 }
 
 impl SessionRequest {
@@ -57,7 +59,7 @@ impl SessionRequest {
             issued_at: caller.issued_at.map(|at| at.trunc_subsecs(6)),
             profile: caller.profile(),
             record: true,
-            key: ProofKey::of(&settings.secret_keys),
+            keys: Arc::clone(&settings.secret_keys),
         }
     }
 
@@ -86,7 +88,7 @@ impl SessionRequest {
         let micros = issued_micros(self.issued_at);
         let [issuer, subject, path, claim, email] = callers;
         let proven = [issuer, subject, path, claim, email, micros.as_deref()];
-        let [proven_at, proof] = self.key.prove("open", &proven);
+        let [proven_at, proof] = self.keys.proof().prove("open", &proven);
         let mut values: Vec<Value> = callers.into_iter().map(Into::into).collect();
         values.extend([placement.into(), self.issued_at.into(), proven_at, proof]);
         values.extend([self.record.into(), self.profile.as_deref().into()]);
@@ -101,7 +103,7 @@ impl SessionRequest {
     ) -> Result<Parameters> {
         let (issuer, subject) = self.identity();
         let id = organization.0.to_string();
-        let proof = self.key.prove("reopen", &[issuer, subject, &id, version].map(Some));
+        let proof = self.keys.proof().prove("reopen", &[issuer, subject, &id, version].map(Some));
         let mut values: Vec<Value> = vec![issuer.into(), subject.into(), organization.0.into()];
         values.push(version.into());
         values.extend(proof);
@@ -149,7 +151,7 @@ impl SessionRequest {
         // Boxed: large, and rarely needed.
         Box::pin(async {
             opened.0.roll_back().await;
-            self.key.register(system).await?;
+            self.keys.proof().register(system).await?;
             let opened = self.open_once(connections, access, search_path, placement).await?;
             Self::check_clocks(opened)
         })

@@ -5,6 +5,7 @@ use std::{any::type_name, sync::Arc};
 use clap::ValueEnum;
 use http::Extensions;
 
+use super::proof::ProofKey;
 use crate::{
     clock::Clock,
     error::{Error, Result},
@@ -65,9 +66,25 @@ impl AccountLinking {
 /// Secret keys, newest first, at least one; `Debug` never shows them. The newest key creates tokens
 /// and encrypts; all keys verify and decrypt.
 #[derive(Clone)]
-pub struct SecretKeys(pub Vec<Vec<u8>>);
+pub struct SecretKeys {
+    keys: Vec<Vec<u8>>,
+    /// Derived once from the newest key.
+    proof: ProofKey,
+}
 
 impl SecretKeys {
+    /// Takes the keys, newest first.
+    #[must_use]
+    pub fn new(keys: Vec<Vec<u8>>) -> Self {
+        let proof = ProofKey::of(keys.first().map(Vec::as_slice).unwrap_or_default());
+        Self { keys, proof }
+    }
+
+    /// The key that proves callers to PostgreSQL.
+    pub(super) fn proof(&self) -> &ProofKey {
+        &self.proof
+    }
+
     /// The newest key.
     pub(crate) fn newest(&self) -> &[u8] {
         self.all().next().unwrap_or_default()
@@ -75,7 +92,7 @@ impl SecretKeys {
 
     /// All keys, newest first.
     pub(crate) fn all(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().map(Vec::as_slice)
+        self.keys.iter().map(Vec::as_slice)
     }
 }
 

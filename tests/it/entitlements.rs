@@ -49,7 +49,7 @@ async fn entitlement(client: &Client, feature: &str) -> Value {
     reply.data()["organization"]["entitlement"].clone()
 }
 
-async fn session(app: &App, subject: &str) -> Session {
+async fn session(app: &App, subject: &str) -> Arc<Session> {
     let caller = Caller {
         expires_at: DateTime::<Utc>::MAX_UTC,
         subject: subject.to_owned(),
@@ -65,7 +65,8 @@ async fn session(app: &App, subject: &str) -> Session {
 
 /// Returns the limit with which a flag is refused, or `None` if it is included.
 async fn refused(app: &App, subject: &str, flag: &str) -> Option<i64> {
-    match plan::require_flag(&session(app, subject).await, flag).await {
+    let session = session(app, subject).await;
+    match plan::require_flag(&session, flag).await {
         Ok(()) => None,
         Err(Error::PlanLimitExceeded { feature, limit }) if feature == flag => Some(limit),
         Err(error) => panic!("{error}"),

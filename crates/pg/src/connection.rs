@@ -5,7 +5,7 @@ use std::{
     borrow::Cow,
     future::poll_fn,
     num::NonZeroUsize,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -82,7 +82,8 @@ impl Connection {
             // It may prepare, replace or drop something that later requests would use.
             self.abandon();
         }
-        answered(self.answer_timeout, self.run(search_path, sql, parameters, read)).await
+        let answer = pin!(self.run(search_path, sql, parameters, read));
+        answered(self.answer_timeout, answer).await
     }
 
     async fn run(
@@ -95,11 +96,17 @@ impl Connection {
         let Some(statements) = &self.statements else {
             let typed = parameters.values.iter().zip(parameters.types.iter().cloned());
             let turn = self.sending.lock().await;
-            return sent(turn, collected(self.client.query_typed_raw(sql, typed), read)).await;
+            // Boxed: large, and used only behind some connection poolers.
+            let mut answer = Box::pin(async {
+                collected(self.client.query_typed_raw(sql, typed).await?, read).await
+            });
+            return sent(turn, answer.as_mut()).await;
         };
         let turn = self.sending.lock().await;
         let statement = self.prepared(statements, search_path, sql, &parameters.types).await?;
-        let answer = collected(self.client.query_raw(&statement, &parameters.values), read);
+        let answer = pin!(async {
+            collected(self.client.query_raw(&statement, &parameters.values).await?, read).await
+        });
         sent(turn, answer).await.inspect_err(|error| {
             // A schema change invalidated the plan, so later statements are prepared again.
             if error.is_outdated() {
@@ -111,11 +118,11 @@ impl Connection {
     /// Runs constant statements of this module without parameters. The simple protocol accepts
     /// several statements at once, so no text from an area may come here.
     pub(crate) async fn execute(&self, sql: &str) -> Result<()> {
-        answered(self.answer_timeout, async {
+        let answer = pin!(async {
             let turn = self.sending.lock().await;
-            sent(turn, self.client.batch_execute(sql)).await.map_err(Error::from)
-        })
-        .await
+            sent(turn, pin!(self.client.batch_execute(sql))).await.map_err(Error::from)
+        });
+        answered(self.answer_timeout, answer).await
     }
 
     /// Whether the connection has ended.
@@ -226,10 +233,10 @@ pub(crate) fn unbounded(_: usize) -> Result<(), Exceeded> {
 }
 
 async fn collected(
-    rows: impl Future<Output = Result<RowStream, tokio_postgres::Error>>,
+    stream: RowStream,
     read: impl Fn(usize) -> Result<(), Exceeded>,
 ) -> Result<Answer> {
-    let mut stream = pin!(rows.await?);
+    let mut stream = pin!(stream);
     let mut rows = Vec::new();
     while let Some(row) = stream.as_mut().try_next().await? {
         // The connection's task discards the rows that are not read.
@@ -239,9 +246,12 @@ async fn collected(
     Ok(Answer { rows, affected: stream.rows_affected().unwrap_or_default() })
 }
 
-/// Passes the turn on once the statement is sent, and waits for the answer.
-async fn sent<T>(turn: tokio::sync::MutexGuard<'_, ()>, answer: impl Future<Output = T>) -> T {
-    let mut answer = pin!(answer);
+/// Passes the turn on once the statement is sent, and waits for the answer. Takes a pinned future:
+/// an async function that is passed a future has room for it twice.
+async fn sent<T>(
+    turn: tokio::sync::MutexGuard<'_, ()>,
+    mut answer: Pin<&mut impl Future<Output = T>>,
+) -> T {
     // The first poll sends the statement.
     let early = poll_fn(|context| Poll::Ready(answer.as_mut().poll(context))).await;
     drop(turn);
@@ -255,7 +265,7 @@ async fn sent<T>(turn: tokio::sync::MutexGuard<'_, ()>, answer: impl Future<Outp
 /// socket is still open.
 async fn answered<T>(
     answer_timeout: Duration,
-    answer: impl Future<Output = Result<T>>,
+    answer: Pin<&mut impl Future<Output = Result<T>>>,
 ) -> Result<T> {
     if answer_timeout == Duration::MAX {
         return answer.await;

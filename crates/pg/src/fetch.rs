@@ -32,8 +32,7 @@ pub trait Fetch: QuerySelect + Send + Sized {
         self,
         scope: &(impl AsRef<Transaction> + Sync),
     ) -> impl Future<Output = Result<Option<Self::Of>>> + Send {
-        // Boxed, because many operations carry it.
-        let first = Box::pin(self.limit(1).fetch(scope));
+        let first = self.limit(1).fetch(scope);
         async { Ok(first.await?.into_iter().next()) }
     }
 }
@@ -45,10 +44,14 @@ where
 {
     type Of = E::Model;
 
-    async fn fetch(self, scope: &(impl AsRef<Transaction> + Sync)) -> Result<Vec<E::Model>> {
-        let rows = run(self.build(DbBackend::Postgres), scope).await?;
-        check::<E>(&rows, 0, "")?;
-        rows.iter().map(|row| model::<E>(row, 0)).collect()
+    fn fetch(
+        self,
+        scope: &(impl AsRef<Transaction> + Sync),
+    ) -> impl Future<Output = Result<Vec<E::Model>>> + Send {
+        run(self.build(DbBackend::Postgres), scope, |rows| {
+            check::<E>(rows, 0, "")?;
+            rows.iter().map(|row| model::<E>(row, 0)).collect()
+        })
     }
 }
 
@@ -62,22 +65,31 @@ where
 {
     type Of = (E::Model, Option<F::Model>);
 
-    async fn fetch(self, scope: &(impl AsRef<Transaction> + Sync)) -> Result<Vec<Self::Of>> {
-        let rows = run(self.build(DbBackend::Postgres), scope).await?;
-        let second = E::Column::iter().count();
-        check::<E>(&rows, 0, "A_")?;
-        check::<F>(&rows, second, "B_")?;
-        let both = |row| {
-            let other = is_there::<F>(row, second)?.then(|| model::<F>(row, second));
-            Ok((model::<E>(row, 0)?, other.transpose()?))
-        };
-        rows.iter().map(both).collect()
+    fn fetch(
+        self,
+        scope: &(impl AsRef<Transaction> + Sync),
+    ) -> impl Future<Output = Result<Vec<Self::Of>>> + Send {
+        run(self.build(DbBackend::Postgres), scope, |rows| {
+            let second = E::Column::iter().count();
+            check::<E>(rows, 0, "A_")?;
+            check::<F>(rows, second, "B_")?;
+            let both = |row| {
+                let other = is_there::<F>(row, second)?.then(|| model::<F>(row, second));
+                Ok((model::<E>(row, 0)?, other.transpose()?))
+            };
+            rows.iter().map(both).collect()
+        })
     }
 }
 
-async fn run(statement: Statement, scope: &(impl AsRef<Transaction> + Sync)) -> Result<Vec<Row>> {
-    let Statement { sql, values, .. } = statement;
-    Ok(scope.as_ref().query(&sql, values).await?.rows)
+/// Runs the statement and reads its rows. Boxed, because resolvers carry it, and the executor moves
+/// the future of each field several times.
+fn run<T>(
+    Statement { sql, values, .. }: Statement,
+    scope: &(impl AsRef<Transaction> + Sync),
+    read: impl FnOnce(&[Row]) -> Result<T> + Send,
+) -> impl Future<Output = Result<T>> + Send {
+    Box::pin(async move { read(&scope.as_ref().query(&sql, values).await?.rows) })
 }
 
 /// Verifies that the columns from this index on are those of the entity.

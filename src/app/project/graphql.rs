@@ -13,8 +13,8 @@ use crate::{
     auth::Permission,
     error::Result,
     graphql::{
-        Connection, ContextExt, Extended, One, STATEMENT, connection, on_change, one, page_cost,
-        parse_id, requires_permission, to_int,
+        Connection, ContextExt, Extended, Loaded, One, STATEMENT, connection, on_change, one,
+        page_cost, parse_id, requires_permission, to_int,
     },
     member::Member,
     page::Page,
@@ -51,9 +51,9 @@ impl Project {
     }
 
     /// The user who created the project. Null if that user has left the organization.
-    async fn created_by(&self, ctx: &Context<'_>) -> Option<Result<User>> {
+    async fn created_by(&self, ctx: &Context<'_>) -> Option<Result<Loaded<User>>> {
         let id = self.0.created_by?;
-        ctx.load(UserById(id)).await.map(|row| row.map(User)).transpose()
+        ctx.load(UserById(id)).await.map(|row| row.map(User).map(Loaded)).transpose()
     }
 
     /// When the project was created.
@@ -148,9 +148,9 @@ impl ProjectsOfOrganization {
         &self,
         ctx: &Context<'_>,
         #[graphql(desc = "The ID of the project.")] id: ID,
-    ) -> Option<Result<Project>> {
+    ) -> Option<Result<Loaded<Project>>> {
         let key = ProjectById(parse_id(&id)?);
-        ctx.load(key).await.map(|row| row.map(Project)).transpose()
+        ctx.load(key).await.map(|row| row.map(Project).map(Loaded)).transpose()
     }
 }
 

@@ -26,7 +26,8 @@ pub struct Remote {
     databases: Arc<DedicatedDatabases>,
     pub(super) database: Arc<DedicatedDatabase>,
     /// The transaction in the control database in which the work began, if it began there.
-    begun: Option<Transaction>,
+    /// Boxed: large, and rarely present.
+    begun: Option<Box<Transaction>>,
 }
 
 /// A transaction that has begun in a dedicated database.
@@ -43,12 +44,12 @@ impl Remote {
     /// For work that began in the control database and continues in a dedicated one. Returns the
     /// transaction in which it continues.
     pub fn after(begun: Transaction, (transaction, remote): Begun) -> (Transaction, Option<Self>) {
-        (transaction, Some(Self { begun: Some(begun), ..remote }))
+        (transaction, Some(Self { begun: Some(Box::new(begun)), ..remote }))
     }
 
     /// The transaction in the control database in which the work began, if it began there.
     pub fn begun(&self) -> Option<&Transaction> {
-        self.begun.as_ref()
+        self.begun.as_deref()
     }
 
     /// Runs a statement in the control database, in a separate transaction as the same user and

@@ -78,7 +78,7 @@ async fn tokens_of_both_secrets_are_accepted_during_a_rotation() {
 }
 
 fn settings(keys: &[&str]) -> AppSettings {
-    let secret_keys = SecretKeys(keys.iter().map(|key| key.as_bytes().to_vec()).collect());
+    let secret_keys = SecretKeys::new(keys.iter().map(|key| key.as_bytes().to_vec()).collect());
     AppSettings { secret_keys, ..AppSettings::default() }
 }
 

@@ -113,7 +113,7 @@ impl Default for AppSettings {
             subscription_limits: SubscriptionLimits { by_user: 100, by_organization: 2_000 },
             documents: PersistedDocuments::open(),
             cors_origins: Vec::new(),
-            secret_keys: SecretKeys(vec![b"a key for tests".to_vec()]),
+            secret_keys: SecretKeys::new(vec![b"a key for tests".to_vec()]),
             account_linking: AccountLinking::Never,
             areas: AllSettings {
                 billing: billing::Settings {

@@ -1,6 +1,8 @@
 //! Leaving something on the pooled connection for a later request of another tenant: prepared
 //! statements, settings, and commands behind other statements.
 
+use std::sync::Arc;
+
 use sea_orm::{ConnectionTrait, DbBackend, Statement};
 use serde_json::Value;
 use tenantry::{
@@ -19,7 +21,7 @@ async fn app(statement_cache: usize) -> App {
 }
 
 /// A request of acme's owner into which SQL is injected.
-async fn injected(app: &App, access: Access) -> Session {
+async fn injected(app: &App, access: Access) -> Arc<Session> {
     let caller = Caller {
         expires_at: chrono::DateTime::<chrono::Utc>::MAX_UTC,
         subject: "acme-owner".to_owned(),
@@ -40,7 +42,7 @@ async fn texts(session: &Session, sql: &str) -> Vec<String> {
     rows.unwrap().iter().map(|row| row.try_get("", "text").unwrap()).collect()
 }
 
-async fn end(session: Session, access: Access) {
+async fn end(session: Arc<Session>, access: Access) {
     match access {
         Access::Read => session.transaction().release(),
         Access::Write => session.commit().await.unwrap(),
