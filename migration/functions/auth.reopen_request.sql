@@ -27,14 +27,14 @@ BEGIN
         FROM auth.proof_keys k
             JOIN auth.identities i ON i.issuer = p_issuer AND i.subject = p_subject
             JOIN auth.organization_members m ON m.organization_id = p_organization AND m.user_id = i.user_id
-            JOIN app.organizations o ON o.id = p_organization
+            JOIN app.organization_lookup l ON l.organization_id = p_organization
         WHERE k.updated_at > now() - interval '30 days'
           AND to_timestamp(p_proven_at) BETWEEN now() - interval '5 minutes' AND now() + interval '5 minutes'
           AND current_setting('transaction_read_only') = 'on'
           AND sha256(p_proof) = sha256(sha256(k.outer_block || sha256(k.inner_block || convert_to(concat(
               p_proven_at, ' reopen ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
               ' 36:', p_organization, ' ', octet_length(p_version), ':', p_version), 'UTF8'))))
-          AND concat(i.xmin, ' ', m.xmin, ' ', o.xmin, ' ', pg_postmaster_start_time()) = p_version;
+          AND concat(i.xmin, ' ', m.xmin, ' ', l.xmin, ' ', pg_postmaster_start_time()) = p_version;
     RETURN session IS NOT NULL;
 END
 $$;

@@ -14,7 +14,7 @@ use super::{
     placement::Placement,
     pool_query::{migration_status, query_once},
     replica::Replica,
-    self_check::{DeclaredFeature, check_features, check_trial_plan, self_check},
+    self_check::{DeclaredFeature, Extent, check_features, check_trial_plan, self_check},
     session_cache::{CachedContext, SessionCache},
 };
 use crate::{
@@ -294,8 +294,8 @@ impl Databases {
     /// # Errors
     ///
     /// When the database cannot be reached.
-    pub async fn self_check(&self) -> Result<Vec<Finding>> {
-        self_check(&self.probe, &self.system).await
+    pub async fn self_check(&self, extent: Extent) -> Result<Vec<Finding>> {
+        self_check(&self.probe, &self.system, extent).await
     }
 
     /// The declared features that the catalogue lacks, or has of another kind, as warnings.

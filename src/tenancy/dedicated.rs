@@ -24,7 +24,7 @@ use super::{
     database_options::{DatabaseOptions, SYSTEM_CONNECTIONS, system_login},
     placement::Placement,
     pool_query::{migration_status, query_once},
-    self_check::self_check,
+    self_check::{Extent, self_check},
 };
 use crate::error::{Error, Result};
 
@@ -152,7 +152,7 @@ impl DedicatedDatabase {
             let name = name.map_or_else(|| "no name".to_owned(), |name| format!("the name {name}"));
             return Ok(vec![format!("the database has {name}: run tenantry migrate")]);
         }
-        let faults = self_check(&self.probe, &self.upkeep).await?.into_iter();
+        let faults = self_check(&self.probe, &self.upkeep, Extent::Quick).await?.into_iter();
         let faults = faults.filter(|finding| finding.severity == Severity::Fault);
         Ok(faults.map(|finding| finding.to_string()).collect())
     }
@@ -172,7 +172,8 @@ impl DedicatedDatabase {
         if !faults.is_empty() {
             return faults.into_iter().map(fault).collect();
         }
-        let warnings = self_check(&self.probe, &self.upkeep).await.unwrap_or_default();
+        let warnings = self_check(&self.probe, &self.upkeep, Extent::Complete).await;
+        let warnings = warnings.unwrap_or_default();
         let named = warnings.into_iter().map(|finding| {
             let subject = format!("database {}: {}", self.name, finding.subject);
             Finding { subject, ..finding }

@@ -16,6 +16,7 @@ CREATE TABLE auth.users (
 );
 COMMENT ON COLUMN auth.users.email IS 'Verified, or null.';
 COMMENT ON COLUMN auth.users.named_at IS 'When the user chose the name. Null: the name is that of the tokens.';
+CREATE INDEX users_suspended ON auth.users (id) WHERE suspended_at IS NOT NULL;
 CREATE TRIGGER record_user_change AFTER UPDATE OF email, name, named_at, picture, suspended_at ON auth.users FOR EACH ROW
     WHEN ((OLD.email, OLD.name, OLD.named_at, OLD.picture, OLD.suspended_at)
           IS DISTINCT FROM (NEW.email, NEW.name, NEW.named_at, NEW.picture, NEW.suspended_at))

@@ -54,6 +54,13 @@ const OF_REQUESTS: [Function; 18] = [
         Some("0"),
         false,
     ),
+    // Whether a copy is wrong, not which one.
+    function(
+        "app.stale_copies",
+        "SELECT count(*)::text FROM app.stale_copies(true)",
+        Some("0"),
+        false,
+    ),
     // The slugs of the current organization only.
     function("app.retire_slugs", "SELECT app.retire_slugs()::text", None, false),
     // A new organization with a new id.
@@ -288,7 +295,7 @@ async fn definer_triggers_cannot_be_called_or_attached_to_other_tables() {
             "app.record_cascade",
             "app.record_change",
             "app.record_directory_change",
-            "app.rewrite_organization",
+            "app.refresh_changed_lookup",
             "auth.copy_suspension",
             "auth.record_user_change",
             "billing.note_exceptions",
