@@ -1,5 +1,5 @@
--- Copies what openings read of an organization from its sources. Writers take the billing or the
--- placement first, then the organization, then this row.
+-- Copies what openings read of an organization from its sources. A transaction changes one of them:
+-- if it changed two, it could deadlock with a change of the second.
 --
 -- The lock comes first: a transaction that has changed another source holds it until it commits, so
 -- the second statement sees that change. In a transaction with one snapshot, the lock fails instead

@@ -20,7 +20,7 @@
 -- One statement opens the usual request: it has one name for the organization, its current slug; the
 -- organization is in the shared tables, not suspended and not moving; nothing has to be recorded.
 -- app.organization_lookup has the slugs of these organizations, and copies of what an opening reads
--- of them. If anything is different, the statement finds no row, and auth.resolve_request decides
+-- of them. If anything is different, the statement finds no role, and auth.resolve_request decides
 -- everything from the sources. An expired proof is left to it as well: it reports CLOCKS_DIFFER.
 --
 -- Initializing a statement costs more than its look-ups: each table, each function in an
@@ -69,6 +69,7 @@ BEGIN
             PERFORM pg_advisory_xact_lock_shared(app.placement_lock(l.organization_id))
                 FROM app.organization_lookup l WHERE l.slug = current_slug;
         END IF;
+        -- Outer joins keep this order: a user may have many memberships.
         SELECT 'OK', i.user_id, p_email IS NOT DISTINCT FROM i.email,
                concat(i.xmin, ' ', m.xmin, ' ', l.xmin, ' ', pg_postmaster_start_time()),
                l.organization_id, current_slug, l.name, l.created_at, l.updated_at, m.role, 'shared', NULL, l.generation, NULL,
@@ -76,13 +77,13 @@ BEGIN
                l.trial_ends_at, l.cancel_at_period_end, l.past_due_since, l.paid_until, l.has_exceptions
             INTO opened
             FROM auth.identities i
-                JOIN app.organization_lookup l ON l.slug = current_slug
-                JOIN auth.organization_members m ON m.organization_id = l.organization_id AND m.user_id = i.user_id
+                LEFT JOIN app.organization_lookup l ON l.slug = current_slug
+                LEFT JOIN auth.organization_members m ON m.organization_id = l.organization_id AND m.user_id = i.user_id
             WHERE i.issuer = p_issuer AND i.subject = p_subject AND i.not_before IS NULL AND i.suspended_at IS NULL
               AND (NOT p_record
                    OR (p_issued_at IS NULL OR p_issued_at <= coalesce(i.issued_at, i.updated_at) + interval '1 minute')
                       AND (p_email IS NULL OR p_email = i.email) AND (given IS NULL OR i.profile @> given));
-        IF FOUND THEN
+        IF opened.role IS NOT NULL THEN
             session := app.set_session(opened.organization_id, opened.user_id, opened.role);
             RETURN opened;
         END IF;

@@ -1,15 +1,15 @@
 -- Opens the session of a request again, for a query with the token with which auth.open_request has
 -- opened one in the same organization. Returns false and applies nothing unless every row that
 -- decided that result is still the same, as p_version says: the transactions that wrote the rows
--- of the identity, the membership and the organization, and the start of PostgreSQL, because a
--- restored backup or a promoted standby may assign the same transaction ids again. Triggers write
--- the row of the identity when its user is suspended (auth.copy_suspension), and the row of the
--- organization when its billing or its placement changes (app.rewrite_organization), so those
--- tables are not read. Equal rows and an equal token have the same result. These checks of
+-- of the identity, the membership and app.organization_lookup, and the start of PostgreSQL, because
+-- a restored backup or a promoted standby may assign the same transaction ids again. Triggers write
+-- the row of the identity when its user is suspended (auth.copy_suspension), and that of the
+-- organization when the organization, its billing or its placement changes (app.refresh_lookup), so
+-- those tables are not read. Equal rows and an equal token have the same result. These checks of
 -- auth.open_request are not repeated:
 --
--- - The slug: the server calls this only for the organization's current slug, which is in the row
---   of the organization and which no other organization can have.
+-- - The slug: the server calls this only for the organization's current slug, which no other
+--   organization can have, and whose change writes that row.
 -- - Placement and suspension: only for an organization in the shared tables that is not suspended.
 -- - The placement lock: only for a transaction that reads.
 --

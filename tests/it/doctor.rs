@@ -393,8 +393,16 @@ async fn a_copy_that_differs_from_its_source_is_a_fault() {
                       from it; remedy: UPDATE auth.users SET suspended_at = suspended_at";
     for (source, change, expected) in [
         ("app.organizations", "UPDATE app.organizations SET name = 'x'", lookup),
-        ("billing.organization_billing", "UPDATE billing.organization_billing SET paid_until = now()", lookup),
-        ("app.placements", "UPDATE app.placements SET placement = 'shared', version = NULL, old_placement = 'schema', keep_old_until = now() + interval '9 days'", lookup),
+        (
+            "billing.organization_billing",
+            "UPDATE billing.organization_billing SET paid_until = now()",
+            lookup,
+        ),
+        (
+            "app.placements",
+            "UPDATE app.placements SET placement = 'shared', version = NULL, old_placement = 'schema', keep_old_until = now() + interval '9 days'",
+            lookup,
+        ),
         ("auth.users", "UPDATE auth.users SET suspended_at = now()", identities),
     ] {
         let sql = format!(
