@@ -44,12 +44,14 @@ CREATE OR REPLACE FUNCTION auth.open_request(
     p_record boolean DEFAULT true, p_profile text DEFAULT NULL
 ) RETURNS auth.opened_request LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, app, billing, pg_temp AS $$
 DECLARE
-    opened       auth.opened_request;
+    opened        auth.opened_request;
     -- A text that is not JSON fails before anything is read, so the failure tells nothing.
-    given        jsonb := p_profile;
-    session      text;
+    given         jsonb := p_profile;
+    session       text;
+    locked        uuid;
+    may_write     boolean := current_setting('transaction_read_only') = 'off';
     issued_micros text := (extract(epoch FROM p_issued_at) * 1000000)::bigint;
-    current_slug text := CASE
+    current_slug  text := CASE
         WHEN p_claim IS NULL OR p_claim = p_path THEN p_path
         -- A claim with an id is another name.
         WHEN p_path IS NULL AND p_claim !~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' THEN p_claim END;
@@ -65,8 +67,8 @@ BEGIN
     THEN
         -- A transaction that may write reads under the placement lock, so a move is over or has not
         -- begun. Without a proof there is no lock, by which SQL could discover slugs.
-        IF current_setting('transaction_read_only') = 'off' THEN
-            PERFORM pg_advisory_xact_lock_shared(app.placement_lock(l.organization_id))
+        IF may_write THEN
+            SELECT l.organization_id, pg_advisory_xact_lock_shared(app.placement_lock(l.organization_id)) INTO locked, session
                 FROM app.organization_lookup l WHERE l.slug = current_slug;
         END IF;
         -- Outer joins keep this order: a user may have many memberships.
@@ -83,7 +85,8 @@ BEGIN
               AND (NOT p_record
                    OR (p_issued_at IS NULL OR p_issued_at <= coalesce(i.issued_at, i.updated_at) + interval '1 minute')
                       AND (p_email IS NULL OR p_email = i.email) AND (given IS NULL OR i.profile @> given));
-        IF opened.role IS NOT NULL THEN
+        -- Between the two statements, the slug may have become that of another organization.
+        IF opened.role IS NOT NULL AND (NOT may_write OR opened.organization_id = locked) THEN
             session := app.set_session(opened.organization_id, opened.user_id, opened.role);
             RETURN opened;
         END IF;
