@@ -31,7 +31,7 @@ const FORGED: &str =
     set_config('app.current_role', 'owner', true)";
 
 /// Functions that requests may call.
-const OF_REQUESTS: [Function; 18] = [
+const OF_REQUESTS: [Function; 19] = [
     // The keys of the current user in the current organization only.
     function(
         "auth.claim_idempotency_key",
