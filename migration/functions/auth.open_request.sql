@@ -19,16 +19,16 @@
 -- and the token changes nothing. p_profile is what that function would record; it is not part of
 -- the proof, because it decides nothing else.
 --
--- One statement opens the usual query: the request has one name for the organization, its current
--- slug; the organization is in the shared tables and not suspended; nothing has to be recorded. If
--- anything is different, it finds no role, and auth.resolve_request decides everything. It reads
--- the same rows, except app.organization_slugs: a current slug is in the row of its organization,
--- and is unique. An expired proof is left to auth.resolve_request, which reports CLOCKS_DIFFER.
+-- One statement opens the usual request: it has one name for the organization, its current slug; the
+-- organization is in the shared tables, not suspended and not moving; nothing has to be recorded.
+-- app.organization_lookup has the slugs of these organizations, and copies of what an opening reads
+-- of them. If anything is different, the statement finds no role, and auth.resolve_request decides
+-- everything from the sources. An expired proof is left to it as well: it reports CLOCKS_DIFFER.
 --
 -- Initializing a statement costs more than its look-ups: each table, each function in an
 -- expression, and each column in every join above its table. So few checks stand in the statement,
--- tables with many columns come last, and the result is a named type, because PostgreSQL would read
--- OUT parameters from its catalogue at every call.
+-- and the result is a named type, because PostgreSQL would read OUT parameters from its catalogue
+-- at every call.
 DROP TYPE IF EXISTS auth.opened_request;
 CREATE TYPE auth.opened_request AS (
     outcome text, user_id uuid, email_is_current boolean, version text,
@@ -46,11 +46,14 @@ CREATE OR REPLACE FUNCTION auth.open_request(
     p_record boolean DEFAULT true, p_profile text DEFAULT NULL
 ) RETURNS auth.opened_request LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, app, billing, pg_temp AS $$
 DECLARE
-    opened       auth.opened_request;
+    opened        auth.opened_request;
     -- A text that is not JSON fails before anything is read, so the failure tells nothing.
-    given        jsonb := p_profile;
-    session      text;
-    current_slug text := CASE
+    given         jsonb := p_profile;
+    session       text;
+    locked        uuid;
+    may_write     boolean := current_setting('transaction_read_only') = 'off';
+    issued_micros text := (extract(epoch FROM p_issued_at) * 1000000)::bigint;
+    current_slug  text := CASE
         WHEN p_claim IS NULL OR p_claim = p_path THEN p_path
         -- A claim with an id is another name.
         WHEN p_path IS NULL AND p_claim !~ '^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$' THEN p_claim END;
@@ -58,32 +61,34 @@ BEGIN
     -- SQL inside an earlier request may have changed settings of the connection. This also resets
     -- the search path of this function, so the names below are qualified.
     RESET ALL;
-    -- A transaction that may write takes the placement lock before it reads.
-    IF current_slug IS NOT NULL AND p_placement = 'shared' AND current_setting('transaction_read_only') = 'on' THEN
+    IF current_slug IS NOT NULL AND p_placement = 'shared' AND abs(extract(epoch FROM now()) - p_proven_at) <= 300
+        AND auth.is_proven(concat(
+            'open ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
+            ' ', octet_length(p_path), ':', p_path, ' ', octet_length(p_claim), ':', p_claim,
+            ' ', octet_length(p_email), ':', p_email, ' ', octet_length(issued_micros), ':', issued_micros), p_proven_at, p_proof)
+    THEN
+        -- A transaction that may write reads under the placement lock, so a move is over or has not
+        -- begun. Without a proof there is no lock, by which SQL could discover slugs.
+        IF may_write THEN
+            SELECT l.organization_id, pg_advisory_xact_lock_shared(app.placement_lock(l.organization_id)) INTO locked, session
+                FROM app.organization_lookup l WHERE l.slug = current_slug;
+        END IF;
+        -- Outer joins keep this order: a user may have many memberships.
         SELECT 'OK', i.user_id, p_email IS NOT DISTINCT FROM i.email,
-               concat(i.xmin, ' ', m.xmin, ' ', o.xmin, ' ', pg_postmaster_start_time()),
-               o.id, current_slug, o.name, o.created_at, o.updated_at, m.role, 'shared', p.version, p.generation, NULL,
-               b.updated_at, b.plan, b.status, b.stripe_subscription_id IS NOT NULL, b.period_start, b.period_end,
-               b.trial_ends_at, b.cancel_at_period_end, b.past_due_since, b.paid_until, b.has_exceptions
+               concat(i.xmin, ' ', m.xmin, ' ', l.xmin, ' ', pg_postmaster_start_time()),
+               l.organization_id, current_slug, l.name, l.created_at, l.updated_at, m.role, 'shared', NULL, l.generation, NULL,
+               l.billing_version, l.plan, l.status, l.has_subscription, l.period_start, l.period_end,
+               l.trial_ends_at, l.cancel_at_period_end, l.past_due_since, l.paid_until, l.has_exceptions
             INTO opened
-            FROM (SELECT (extract(epoch FROM p_issued_at) * 1000000)::bigint::text) t (micros)
-                JOIN auth.proof_keys k ON k.updated_at > now() - interval '30 days'
-                    AND to_timestamp(p_proven_at) BETWEEN now() - interval '5 minutes' AND now() + interval '5 minutes'
-                    AND sha256(p_proof) = sha256(sha256(k.outer_block || sha256(k.inner_block || convert_to(concat(
-                        p_proven_at, ' open ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
-                        ' ', octet_length(p_path), ':', p_path, ' ', octet_length(p_claim), ':', p_claim,
-                        ' ', octet_length(p_email), ':', p_email, ' ', octet_length(t.micros), ':', t.micros), 'UTF8'))))
-                JOIN auth.identities i ON i.issuer = p_issuer AND i.subject = p_subject
-                    AND i.not_before IS NULL AND i.suspended_at IS NULL
-                LEFT JOIN app.organizations o ON o.slug = current_slug
-                LEFT JOIN auth.organization_members m ON m.organization_id = o.id AND m.user_id = i.user_id
-                LEFT JOIN app.placements p ON p.organization_id = o.id
-                LEFT JOIN billing.organization_billing b ON b.organization_id = o.id
-            WHERE p.suspension IS NULL AND (p.placement = 'shared' OR p.placement IS NULL AND NOT EXISTS (SELECT FROM app.database))
+            FROM auth.identities i
+                LEFT JOIN app.organization_lookup l ON l.slug = current_slug
+                LEFT JOIN auth.organization_members m ON m.organization_id = l.organization_id AND m.user_id = i.user_id
+            WHERE i.issuer = p_issuer AND i.subject = p_subject AND i.not_before IS NULL AND i.suspended_at IS NULL
               AND (NOT p_record
                    OR (p_issued_at IS NULL OR p_issued_at <= coalesce(i.issued_at, i.updated_at) + interval '1 minute')
                       AND (p_email IS NULL OR p_email = i.email) AND (given IS NULL OR i.profile @> given));
-        IF opened.role IS NOT NULL THEN
+        -- Between the two statements, the slug may have become that of another organization.
+        IF opened.role IS NOT NULL AND (NOT may_write OR opened.organization_id = locked) THEN
             session := app.set_session(opened.organization_id, opened.user_id, opened.role);
             RETURN opened;
         END IF;

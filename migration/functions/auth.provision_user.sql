@@ -19,10 +19,6 @@ CREATE OR REPLACE FUNCTION auth.provision_user(
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, pg_temp AS $$
 DECLARE
     issued_micros text := (extract(epoch FROM p_issued_at) * 1000000)::bigint;
-    message bytea := convert_to(concat(
-        p_proven_at, ' provision ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
-        ' ', octet_length(p_email), ':', p_email, ' ', octet_length(p_profile), ':', p_profile,
-        ' ', octet_length(issued_micros), ':', issued_micros, ' ', octet_length(p_linking), ':', p_linking), 'UTF8');
     found_id uuid;
     known_at timestamptz;
     known    text;
@@ -36,10 +32,12 @@ DECLARE
 BEGIN
     -- As in auth.open_request, which did not run in this transaction.
     RESET ALL;
-    IF abs(extract(epoch FROM now()) - p_proven_at) > 300 OR NOT EXISTS (
-        SELECT FROM auth.proof_keys k
-        WHERE k.updated_at > now() - interval '30 days'
-          AND sha256(p_proof) = sha256(sha256(k.outer_block || sha256(k.inner_block || message))))
+    IF NOT auth.is_proven(
+        concat('provision ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
+               ' ', octet_length(p_email), ':', p_email, ' ', octet_length(p_profile), ':', p_profile,
+               ' ', octet_length(issued_micros), ':', issued_micros, ' ', octet_length(p_linking), ':', p_linking),
+        p_proven_at, p_proof)
+       OR abs(extract(epoch FROM now()) - p_proven_at) > 300
     THEN
         RAISE 'the identity lacks the proof of a server' USING ERRCODE = 'insufficient_privilege';
     END IF;

@@ -1,15 +1,15 @@
 -- Opens the session of a request again, for a query with the token with which auth.open_request has
 -- opened one in the same organization. Returns false and applies nothing unless every row that
 -- decided that result is still the same, as p_version says: the transactions that wrote the rows
--- of the identity, the membership and the organization, and the start of PostgreSQL, because a
--- restored backup or a promoted standby may assign the same transaction ids again. Triggers write
--- the row of the identity when its user is suspended (auth.copy_suspension), and the row of the
--- organization when its billing or its placement changes (app.rewrite_organization), so those
--- tables are not read. Equal rows and an equal token have the same result. These checks of
+-- of the identity, the membership and app.organization_lookup, and the start of PostgreSQL, because
+-- a restored backup or a promoted standby may assign the same transaction ids again. Triggers write
+-- the row of the identity when its user is suspended (auth.copy_suspension), and that of the
+-- organization when the organization, its billing or its placement changes (app.refresh_lookup), so
+-- those tables are not read. Equal rows and an equal token have the same result. These checks of
 -- auth.open_request are not repeated:
 --
--- - The slug: the server calls this only for the organization's current slug, which is in the row
---   of the organization and which no other organization can have.
+-- - The slug: the server calls this only for the organization's current slug, which no other
+--   organization can have, and whose change writes that row.
 -- - Placement and suspension: only for an organization in the shared tables that is not suspended.
 -- - The placement lock: only for a transaction that reads.
 --
@@ -27,14 +27,14 @@ BEGIN
         FROM auth.proof_keys k
             JOIN auth.identities i ON i.issuer = p_issuer AND i.subject = p_subject
             JOIN auth.organization_members m ON m.organization_id = p_organization AND m.user_id = i.user_id
-            JOIN app.organizations o ON o.id = p_organization
+            JOIN app.organization_lookup l ON l.organization_id = p_organization
         WHERE k.updated_at > now() - interval '30 days'
           AND to_timestamp(p_proven_at) BETWEEN now() - interval '5 minutes' AND now() + interval '5 minutes'
           AND current_setting('transaction_read_only') = 'on'
           AND sha256(p_proof) = sha256(sha256(k.outer_block || sha256(k.inner_block || convert_to(concat(
               p_proven_at, ' reopen ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
               ' 36:', p_organization, ' ', octet_length(p_version), ':', p_version), 'UTF8'))))
-          AND concat(i.xmin, ' ', m.xmin, ' ', o.xmin, ' ', pg_postmaster_start_time()) = p_version;
+          AND concat(i.xmin, ' ', m.xmin, ' ', l.xmin, ' ', pg_postmaster_start_time()) = p_version;
     RETURN session IS NOT NULL;
 END
 $$;

@@ -86,13 +86,15 @@ BEGIN
     END IF;
     SELECT o.id, o.slug, m.role, b.updated_at, b.plan, b.status, b.stripe_subscription_id IS NOT NULL, b.period_start, b.period_end,
            b.trial_ends_at, b.cancel_at_period_end, b.past_due_since, b.paid_until, b.has_exceptions, o.name, o.created_at, o.updated_at,
-           coalesce(p.placement, CASE WHEN kept_since IS NULL THEN 'shared' ELSE 'remote' END), p.version, p.generation, p.moving_to IS NOT NULL, p.suspension,
-           concat(resolve_request.version, ' ', m.xmin, ' ', o.xmin, ' ', pg_postmaster_start_time())
+           coalesce(p.placement, CASE WHEN kept_since IS NULL THEN 'shared' ELSE 'remote' END),
+           CASE p.placement WHEN 'schema' THEN p.version END, p.generation, p.moving_to IS NOT NULL, p.suspension,
+           concat(resolve_request.version, ' ', m.xmin, ' ', l.xmin, ' ', pg_postmaster_start_time())
         INTO organization_id, organization_slug, role, billing_version, plan, status, has_subscription, period_start, period_end,
              trial_ends_at, cancel_at_period_end, past_due_since, paid_until, has_exceptions,
              organization_name, organization_created_at, organization_updated_at, placement, placement_version, placement_generation, is_moving, suspension, version
         FROM auth.organization_members m
             JOIN app.organizations o ON o.id = m.organization_id
+            LEFT JOIN app.organization_lookup l ON l.organization_id = m.organization_id
             LEFT JOIN billing.organization_billing b ON b.organization_id = m.organization_id
             LEFT JOIN app.placements p ON p.organization_id = m.organization_id
         WHERE m.organization_id = target AND m.user_id = resolve_request.user_id;

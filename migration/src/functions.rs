@@ -35,16 +35,17 @@ macro_rules! functions {
 const FUNCTIONS: &[Function] = &functions! {
     "", true: "app.touch_updated_at" "app.record_change" "app.mirror_row"
         "app.record_cascade" "app.record_directory_change" "auth.record_user_change" "auth.copy_suspension"
-        "app.rewrite_organization" "billing.note_exceptions" "billing.count_days";
+        "app.refresh_changed_lookup" "billing.note_exceptions" "billing.count_days";
     "tenantry_app, tenantry_system", true: "audit.current_actor_name";
-    "", false: "app.placement_schema" "app.placement_lock" "auth.user_lock" "app.open_session"
-        "auth.identity_digest" "auth.record_user_event" "auth.record_identity_change" "auth.resolve_request"
+    "", false: "app.lookup_source" "app.refresh_lookup" "app.placement_schema" "app.placement_lock" "auth.user_lock"
+        "app.open_session" "auth.is_proven" "auth.identity_digest" "auth.record_user_event"
+        "auth.record_identity_change" "auth.resolve_request"
         "audit.partitions";
     "tenantry_app", false: "auth.open_request" "auth.reopen_request" "auth.enter_new_organization"
         "auth.enter_invited_organization" "auth.refresh_role" "auth.viewer_memberships"
         "auth.viewer_identities" "auth.unlink_identity" "auth.rename_viewer" "auth.find_invitations"
         "auth.provision_user" "auth.claim_idempotency_key" "auth.store_response" "app.claim_slug"
-        "app.retire_slugs" "app.schema_problems";
+        "app.retire_slugs" "app.schema_problems" "app.stale_copies";
     "tenantry_system", false: "auth.enter_organization" "auth.register_proof_key" "auth.read_user"
         "auth.copy_user" "auth.pending_user_changes" "auth.delete_user_changes"
         "app.database_name" "app.find_organization" "app.due_outbox" "app.backlog"

@@ -4,7 +4,7 @@ use super::{Failure, counted, runtime, say};
 use crate::{
     config::DatabaseConfig,
     http,
-    tenancy::{Databases, Severity},
+    tenancy::{Databases, Extent, Severity},
     usage,
 };
 
@@ -29,7 +29,7 @@ impl Doctor {
                 return Err(Failure::new("1 fault"));
             }
             let mut findings = options.transport_findings();
-            findings.extend(databases.self_check().await?);
+            findings.extend(databases.self_check(Extent::Complete).await?);
             findings.extend(databases.check_features(&usage::declared_features()).await);
             if let Some(plan) = &self.trial_plan {
                 findings.extend(databases.check_trial_plan(plan).await?);

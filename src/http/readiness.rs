@@ -8,7 +8,7 @@ use tokio::sync::Mutex;
 
 use crate::{
     error::Result,
-    tenancy::{Databases, Severity},
+    tenancy::{Databases, Extent, Severity},
 };
 
 /// Anyone may probe often, so a result is reused for this long.
@@ -89,7 +89,7 @@ pub async fn problems(databases: &Databases) -> Vec<String> {
 }
 
 async fn unsafe_for_tenants(databases: &Databases) -> Vec<String> {
-    match databases.self_check().await {
+    match databases.self_check(Extent::Quick).await {
         Err(error) => vec![database_problem(&error)],
         Ok(findings) => {
             let faults = findings.iter().filter(|finding| finding.severity == Severity::Fault);

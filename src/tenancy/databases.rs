@@ -10,7 +10,7 @@ use super::{
     Access, ChangeFeed, Destination, Finding,
     dedicated::DedicatedDatabases,
     pools::{DatabaseOptions, Replica, SYSTEM_CONNECTIONS, migration_status, query_once},
-    self_check::{DeclaredFeature, check_features, check_trial_plan, self_check},
+    self_check::{DeclaredFeature, Extent, check_features, check_trial_plan, self_check},
     session_cache::{CachedContext, SessionCache},
 };
 use crate::{
@@ -238,8 +238,8 @@ impl Databases {
     /// # Errors
     ///
     /// When the database cannot be reached.
-    pub async fn self_check(&self) -> Result<Vec<Finding>> {
-        self_check(&self.probe, &self.system).await
+    pub async fn self_check(&self, extent: Extent) -> Result<Vec<Finding>> {
+        self_check(&self.probe, &self.system, extent).await
     }
 
     /// The declared features that the catalogue lacks, or has of another kind, as warnings.

@@ -36,7 +36,7 @@ pub use destination::{Destination, InvitationKey, OpenFor};
 pub use open::{Opened, open, open_at_replica};
 pub use pg::{Access, Budget, Cost, Fetch, Freshness, Lsn, Transaction};
 pub use pools::{DatabaseOptions, system_password};
-pub use self_check::{DeclaredFeature, Finding, Severity};
+pub use self_check::{DeclaredFeature, Extent, Finding, Severity};
 pub use session::Session;
 pub use session_cache::CachedContext;
 pub use settings::{AccountLinking, AreaSettings, SecretKeys, Settings};

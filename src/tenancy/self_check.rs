@@ -90,6 +90,15 @@ impl fmt::Display for Finding {
     }
 }
 
+/// Which copies of rows the self-check compares with their sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// Those that keep suspended users and organizations out, which are few.
+    Quick,
+    /// All, which reads all users and organizations.
+    Complete,
+}
+
 /// Runs all checks. An empty list means that there are no findings.
 ///
 /// # Errors
@@ -98,8 +107,9 @@ impl fmt::Display for Finding {
 pub(super) async fn self_check(
     app: &ConnectionPool,
     system: &ConnectionPool,
+    extent: Extent,
 ) -> Result<Vec<Finding>> {
-    let mut findings = catalogue(app).await?;
+    let mut findings = catalogue(app, extent).await?;
     findings.extend(login_of_system(system).await);
     Ok(findings)
 }
@@ -222,7 +232,7 @@ async fn login_of_system(system: &ConnectionPool) -> Option<Finding> {
     Some(Finding { severity: Severity::Fault, subject, problem, remedy })
 }
 
-async fn catalogue(connections: &ConnectionPool) -> Result<Vec<Finding>> {
+async fn catalogue(connections: &ConnectionPool, extent: Extent) -> Result<Vec<Finding>> {
     let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
     let (names, wanted): (Vec<_>, Vec<_>) = APP_SETTINGS.into_iter().unzip();
     let read = texts(&[&names[..], &FURTHER_SETTINGS].concat());
@@ -243,6 +253,7 @@ async fn catalogue(connections: &ConnectionPool) -> Result<Vec<Finding>> {
         CARRIER_PARAMETER.into(),
         read.into(),
         effective.transpose()?.unwrap_or_default().into(),
+        (extent == Extent::Complete).into(),
     ];
     let rows = transaction.query(SQL, Some(Values(values))).await?.rows;
     transaction.release();

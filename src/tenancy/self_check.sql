@@ -360,6 +360,7 @@ finding (severity, subject, problem, remedy) AS (
     SELECT 'fault', 'table ' || b.name, format('has the trigger %I disabled', t.tgname),
            format('ALTER TABLE %s ENABLE TRIGGER %I', b.name, t.tgname)
              || CASE t.tgname WHEN 'copy_suspension' THEN '; UPDATE auth.users SET suspended_at = suspended_at'
+                              WHEN 'refresh_lookup' THEN '; SELECT app.refresh_lookup(id) FROM app.organizations'
                               WHEN 'note_exceptions' THEN format('; UPDATE %I.organization_features SET feature = feature', b.nspname)
                               ELSE '' END
     FROM pg_trigger t JOIN base b ON b.oid = t.tgrelid
@@ -367,9 +368,15 @@ finding (severity, subject, problem, remedy) AS (
     UNION ALL
     SELECT 'fault', 'table ' || x.name, format('lacks the trigger %I', x.trigger), 'create it as its migration does'
     FROM (VALUES ('auth.users', 'copy_suspension'), ('auth.identities', 'copy_suspension'),
-                 ('app.placements', 'rewrite_organization'), ('billing.organization_billing', 'rewrite_organization'),
+                 ('app.organizations', 'refresh_lookup'), ('app.placements', 'refresh_lookup'),
+                 ('billing.organization_billing', 'refresh_lookup'),
                  ('billing.organization_features', 'note_exceptions')) x (name, trigger)
     WHERE NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = to_regclass(x.name) AND t.tgname = x.trigger)
+    UNION ALL
+    SELECT 'fault', 'table ' || name, 'differs from the rows that it copies, and requests are opened from it',
+           CASE name WHEN 'auth.identities' THEN 'UPDATE auth.users SET suspended_at = suspended_at'
+                     ELSE 'SELECT app.refresh_lookup(id) FROM app.organizations' END
+    FROM app.stale_copies($10) c (name)
     UNION ALL
     SELECT 'warning', 'role ' || current_user, format('has %s = %s', s.name, s.value),
            coalesce(CASE WHEN s.reset LIKE 'ALTER ROLE%' THEN s.reset END, format('ALTER ROLE %I SET %s TO %L', current_user, s.name, w.value))

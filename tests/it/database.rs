@@ -206,8 +206,14 @@ async fn rows_record_when_they_changed() {
         .await;
     assert_eq!(
         untouched,
-        ["app.directory_changes", "app.pending_changes", "audit.audit_logs", "auth.user_changes"],
-        "only tables that are never updated lack the trigger"
+        [
+            "app.directory_changes",
+            "app.organization_lookup",
+            "app.pending_changes",
+            "audit.audit_logs",
+            "auth.user_changes"
+        ],
+        "only copies, and tables that are never updated, lack the trigger"
     );
 }
 

@@ -1,6 +1,6 @@
 //! The self-check finds each planted fault, and `serve` refuses to start on it.
 
-use tenantry::tenancy::{DatabaseOptions, Databases, Finding, Severity};
+use tenantry::tenancy::{DatabaseOptions, Databases, Extent, Finding, Severity};
 
 use crate::{
     schemas,
@@ -8,6 +8,10 @@ use crate::{
 };
 
 async fn check(database: &Database, role: &str) -> Vec<Finding> {
+    check_copies(database, role, Extent::Complete).await
+}
+
+async fn check_copies(database: &Database, role: &str, extent: Extent) -> Vec<Finding> {
     let options = DatabaseOptions {
         system: None,
         listen: None,
@@ -18,7 +22,7 @@ async fn check(database: &Database, role: &str) -> Vec<Finding> {
         acquire_timeout: std::time::Duration::from_secs(5),
         statement_cache: 100,
     };
-    Databases::shared(&options).unwrap().self_check().await.unwrap()
+    Databases::shared(&options).unwrap().self_check(extent).await.unwrap()
 }
 
 /// Plants a fault and expects findings with these texts, from the library and from the program.
@@ -369,17 +373,55 @@ async fn an_unsafe_search_path_is_reported() {
 async fn a_trigger_that_is_missing_or_disabled_is_a_fault() {
     let statements = "ALTER TABLE auth.users DISABLE TRIGGER copy_suspension;
         ALTER TABLE ORG_SCHEMA.organization_features DISABLE TRIGGER note_exceptions;
-        DROP TRIGGER rewrite_organization ON app.placements";
+        DROP TRIGGER refresh_lookup ON app.placements";
     fault(
         statements,
         &[
             "table auth.users has the trigger copy_suspension disabled; remedy: ALTER TABLE auth.users \
              ENABLE TRIGGER copy_suspension; UPDATE auth.users SET suspended_at = suspended_at",
             "table ORG_SCHEMA.organization_features has the trigger note_exceptions disabled",
-            "table app.placements lacks the trigger rewrite_organization",
+            "table app.placements lacks the trigger refresh_lookup",
         ],
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_copy_that_differs_from_its_source_is_a_fault() {
+    let lookup = "table app.organization_lookup differs from the rows that it copies, and requests are opened \
+                  from it; remedy: SELECT app.refresh_lookup(id) FROM app.organizations";
+    let identities = "table auth.identities differs from the rows that it copies, and requests are opened \
+                      from it; remedy: UPDATE auth.users SET suspended_at = suspended_at";
+    for (source, change, expected) in [
+        ("app.organizations", "UPDATE app.organizations SET name = 'x'", lookup),
+        (
+            "billing.organization_billing",
+            "UPDATE billing.organization_billing SET paid_until = now()",
+            lookup,
+        ),
+        (
+            "app.placements",
+            "UPDATE app.placements SET placement = 'shared', version = NULL, old_placement = 'schema', keep_old_until = now() + interval '9 days'",
+            lookup,
+        ),
+        ("auth.users", "UPDATE auth.users SET suspended_at = now()", identities),
+    ] {
+        let sql = format!(
+            "SET session_replication_role = replica; {change}; RESET session_replication_role"
+        );
+        let database = Database::create().await;
+        schemas::create_schemas(&database, [schemas::organization(1)].into_iter()).await;
+        database.connect_admin().await.batch(&sql).await.unwrap();
+        let findings = check(&database, "tenantry_app").await;
+        let texts: Vec<_> = findings.iter().map(ToString::to_string).collect();
+        assert_eq!(texts, [format!("fault: {expected}")], "{source}");
+        let at_start = check_copies(&database, "tenantry_app", Extent::Quick).await;
+        let keeps_out = ["app.placements", "auth.users"].contains(&source);
+        assert_eq!(at_start, if keeps_out { findings } else { Vec::new() }, "{source}");
+        let (_, remedy) = expected.split_once("remedy: ").unwrap();
+        database.execute(remedy).await;
+        assert_eq!(check(&database, "tenantry_app").await, [], "{source}");
+    }
 }
 
 #[tokio::test]

@@ -293,6 +293,7 @@ async fn rows_without_a_tenant_are_denied() {
         "auth.unlinked_identities",
         "auth.idempotency_keys",
         "app.organization_slugs",
+        "app.organization_lookup",
         "app.placements",
         "app.pending_changes",
         "billing.stripe_events",

@@ -10,6 +10,7 @@ CREATE TABLE auth.users (
 );
 COMMENT ON COLUMN auth.users.email IS 'Verified, or null.';
 COMMENT ON COLUMN auth.users.named_at IS 'When the user chose the name. Null: the name is that of the tokens.';
+CREATE INDEX users_suspended ON auth.users (id) WHERE suspended_at IS NOT NULL;
 CREATE TRIGGER record_user_change AFTER UPDATE ON auth.users FOR EACH ROW
     WHEN (OLD.* IS DISTINCT FROM NEW.*) EXECUTE FUNCTION auth.record_user_change();
 CREATE TRIGGER copy_suspension AFTER UPDATE OF suspended_at ON auth.users FOR EACH ROW

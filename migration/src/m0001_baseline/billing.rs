@@ -129,8 +129,6 @@ COMMENT ON COLUMN organization_billing.paid_until IS
     'The end of the last paid period, while Stripe voids invoices. Then the default plan takes effect.';
 COMMENT ON COLUMN organization_billing.has_exceptions IS
     'Whether billing.organization_features has rows of the organization.';
-CREATE TRIGGER rewrite_organization AFTER INSERT OR UPDATE OR DELETE ON organization_billing FOR EACH ROW
-    EXECUTE FUNCTION app.rewrite_organization();
 ",
     ..Table::KEYED
 };

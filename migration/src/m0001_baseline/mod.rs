@@ -5,6 +5,7 @@ mod auth;
 mod billing;
 mod idempotency;
 mod invitation;
+mod lookup;
 mod organization;
 mod outbox;
 mod placement;
@@ -49,5 +50,6 @@ fn changes() -> Vec<Change> {
     changes.push(Change::Table(outbox::TABLE));
     changes.push(Change::once(audit::sql()));
     changes.push(Change::once(placement::sql()));
+    changes.extend(lookup::changes());
     changes
 }

@@ -33,8 +33,6 @@ COMMENT ON COLUMN app.placements.old_placement IS
     'Where the rows from before the last move still are, at least until keep_old_until.';
 COMMENT ON COLUMN app.placements.suspension IS
     'In the control database and, for an organization in a dedicated database, there as well.';
-CREATE TRIGGER rewrite_organization AFTER INSERT OR UPDATE OR DELETE ON app.placements FOR EACH ROW
-    EXECUTE FUNCTION app.rewrite_organization();
 
 -- Changes in an organization while it is moved.
 CREATE TABLE app.pending_changes (

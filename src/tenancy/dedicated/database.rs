@@ -16,7 +16,7 @@ use tokio::sync::{Mutex, Notify};
 use super::super::{
     Access, Finding, Severity,
     pools::{DatabaseOptions, SYSTEM_CONNECTIONS, migration_status, query_once},
-    self_check::self_check,
+    self_check::{Extent, self_check},
 };
 use crate::error::{Error, Result};
 
@@ -89,7 +89,7 @@ impl DedicatedDatabase {
     /// Checks the database regardless of earlier results. An unreachable database keeps its last
     /// result.
     pub(super) async fn check_again(&self) -> Result<()> {
-        let mut faults = self.check_all().await?;
+        let mut faults = self.check_all(Extent::Quick).await?;
         faults.retain(|finding| finding.severity == Severity::Fault);
         self.is_usable.store(faults.is_empty(), Ordering::Release);
         faults.first().map_or(Ok(()), |fault| Err(Error::unavailable(fault.to_string())))
@@ -99,10 +99,10 @@ impl DedicatedDatabase {
     pub(super) async fn findings(&self) -> Vec<Finding> {
         let unusable =
             |error: Error| vec![self.fault(format!("cannot be used: {}", error.cause()))];
-        self.check_all().await.unwrap_or_else(unusable)
+        self.check_all(Extent::Complete).await.unwrap_or_else(unusable)
     }
 
-    async fn check_all(&self) -> Result<Vec<Finding>> {
+    async fn check_all(&self, extent: Extent) -> Result<Vec<Finding>> {
         match migration_status(&self.probe).await? {
             Status::Current | Status::Ahead(_) => {}
             status => return Ok(status.problem().map(|it| self.fault(it)).into_iter().collect()),
@@ -115,7 +115,7 @@ impl DedicatedDatabase {
             let name = name.map_or_else(|| "no name".to_owned(), |name| format!("the name {name}"));
             return Ok(vec![self.fault(format!("has {name}"))]);
         }
-        let findings = self_check(&self.probe, &self.upkeep).await?.into_iter();
+        let findings = self_check(&self.probe, &self.upkeep, extent).await?.into_iter();
         let named = findings.map(|finding| {
             let subject = format!("database {}: {}", self.name, finding.subject);
             Finding { subject, ..finding }

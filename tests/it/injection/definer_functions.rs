@@ -31,7 +31,7 @@ const FORGED: &str =
     set_config('app.current_role', 'owner', true)";
 
 /// Functions that requests may call.
-const OF_REQUESTS: [Function; 17] = [
+const OF_REQUESTS: [Function; 18] = [
     // The keys of the current user in the current organization only.
     function(
         "auth.claim_idempotency_key",
@@ -58,6 +58,13 @@ const OF_REQUESTS: [Function; 17] = [
     function(
         "app.schema_problems",
         "SELECT count(*)::text FROM app.schema_problems('core/0001_baseline')",
+        Some("0"),
+        false,
+    ),
+    // Whether a copy is wrong, not which one.
+    function(
+        "app.stale_copies",
+        "SELECT count(*)::text FROM app.stale_copies(true)",
         Some("0"),
         false,
     ),
@@ -285,7 +292,7 @@ async fn definer_triggers_cannot_be_called_or_attached_to_other_tables() {
             "app.record_cascade",
             "app.record_change",
             "app.record_directory_change",
-            "app.rewrite_organization",
+            "app.refresh_changed_lookup",
             "auth.copy_suspension",
             "auth.record_user_change",
             "billing.note_exceptions",

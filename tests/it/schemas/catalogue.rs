@@ -132,8 +132,8 @@ async fn the_tables_of_organizations_are_listed_with_their_keys() {
                  WHERE n.nspname IN ('app', 'auth', 'billing', 'audit') AND c.relkind IN ('r', 'p') AND NOT c.relispartition
                    AND (EXISTS (SELECT FROM pg_attribute o WHERE o.attrelid = c.oid AND o.attname = 'organization_id'
                                 AND NOT o.attisdropped) OR c.relname = 'organizations')
-                   -- Tables read without a known organization, and those that outlive it.
-                   AND c.relname NOT IN ('organization_slugs', 'idempotency_keys', 'placements', 'pending_changes', 'directory_changes')
+                   -- Tables read without a known organization, copies, and tables that outlive it.
+                   AND c.relname NOT IN ('organization_slugs', 'organization_lookup', 'idempotency_keys', 'placements', 'pending_changes', 'directory_changes')
                  GROUP BY 1) t",
         )
         .await;

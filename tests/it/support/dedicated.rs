@@ -115,6 +115,9 @@ pub async fn move_organization(
     }
     set_placement(&to, organization, "shared").await;
     set_placement(&from, organization, &format!("database:{name}")).await;
+    for changed in [&to, &from] {
+        changed.execute("SELECT app.refresh_lookup($1)", &[&organization]).await.unwrap();
+    }
     to.commit().await.unwrap();
     from.commit().await.unwrap();
 }
