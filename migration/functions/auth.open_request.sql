@@ -19,8 +19,9 @@
 -- and the token changes nothing. p_profile is what that function would record; it is not part of
 -- the proof, because it decides nothing else.
 --
--- One statement opens the usual request: it has one name for the organization, its current slug; the
--- organization is in the shared tables, not suspended and not moving; nothing has to be recorded.
+-- One statement opens the usual request: it has one name for the organization, its current slug;
+-- the organization is in the shared tables, not suspended and not moving; and nothing has to be
+-- recorded.
 -- app.organization_lookup has the slugs of these organizations, and copies of what an opening reads
 -- of them. If anything is different, the statement finds no role, and auth.resolve_request decides
 -- everything from the sources. An expired proof is left to it as well: it reports CLOCKS_DIFFER.

@@ -401,7 +401,8 @@ async fn a_copy_that_differs_from_its_source_is_a_fault() {
         ),
         (
             "app.placements",
-            "UPDATE app.placements SET placement = 'shared', version = NULL, old_placement = 'schema', keep_old_until = now() + interval '9 days'",
+            "INSERT INTO app.placements (organization_id, placement, suspension, suspended_at)
+                 SELECT id, 'shared', 'full', now() FROM app.organizations",
             lookup,
         ),
         ("auth.users", "UPDATE auth.users SET suspended_at = now()", identities),
@@ -410,7 +411,6 @@ async fn a_copy_that_differs_from_its_source_is_a_fault() {
             "SET session_replication_role = replica; {change}; RESET session_replication_role"
         );
         let database = Database::create().await;
-        schemas::create_schemas(&database, [schemas::organization(1)].into_iter()).await;
         database.connect_admin().await.batch(&sql).await.unwrap();
         let findings = check(&database, "tenantry_app").await;
         let texts: Vec<_> = findings.iter().map(ToString::to_string).collect();

@@ -34,7 +34,7 @@ const CHANGES: [&str; 29] = [
         period_end = now(), trial_ends_at = now(), past_due_since = now(), paid_until = now(), has_exceptions = true",
     "CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM billing.organization_billing; DELETE FROM billing.organization_billing;
         INSERT INTO billing.organization_billing SELECT * FROM kept; UPDATE app.organizations SET name = 'x'",
-    "UPDATE app.organizations SET slug = 'other' WHERE slug = 'acme'; UPDATE app.organizations SET slug = 'acme' WHERE slug = 'globex'",
+    "UPDATE app.organizations SET slug = 'other' WHERE slug = 'acme'; UPDATE app.organizations SET slug = 'acme' WHERE slug = 'other'",
     "INSERT INTO app.database (name) VALUES ('eu'); SELECT app.refresh_lookup(id) FROM app.organizations",
     "INSERT INTO app.database (name) VALUES ('eu'); INSERT INTO app.placements (organization_id, placement) SELECT id, 'shared' FROM app.organizations",
     "UPDATE auth.identities SET email = 'a@example.com'",
