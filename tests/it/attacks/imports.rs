@@ -107,6 +107,7 @@ async fn an_edited_file_is_rejected_and_changes_nothing() {
     };
     let file = edited(&backup.text, planted);
     let unsigned = edited(&file, |lines| drop(lines.pop()));
+    // The first line with this name is an entry of the audit log.
     let renamed = backup.text.replacen("Rocket skates", "Rocket boots!", 1);
     let invalid = "the signature of the export is not valid";
     for (text, reason) in [
@@ -128,7 +129,7 @@ async fn an_edited_file_is_rejected_and_changes_nothing() {
     // The row counts of an unsigned file are still checked for every table.
     let options = ["--unsigned", "--trust-members"];
     failed(&backup.import(&file, &options).await, "has no checksum");
-    failed(&backup.import(&renamed, &options).await, "app.projects: the export has");
+    failed(&backup.import(&renamed, &options).await, "audit.audit_logs: the export has");
     assert_eq!(backup.app.database.fingerprint().await, before);
     succeeded(&backup.import(&backup.text, &[]).await);
 }
