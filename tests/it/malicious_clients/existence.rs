@@ -82,7 +82,7 @@ async fn existing_and_missing_organizations_get_the_same_response_over_every_tra
         for [(path, claim), (other_path, other_claim)] in pairs() {
             // A claim equal to the path is no mismatch, which says nothing about existence.
             let named = |path: &str, claim: &Value| {
-                claim.as_str().is_some_and(|claim| path == format!("/org/{claim}"))
+                claim.as_str().is_some_and(|claim| path == format!("/org/{}", claim.trim()))
             };
             if named(&path, &claim) != named(&other_path, &other_claim)
                 || subject == "globex-owner" && path == "/org/globex" && claim.is_null()
