@@ -91,7 +91,7 @@ async fn a_later_step_changes_existing_schemas_and_new_ones() {
     create_schemas(&database, [organization(2)].into_iter()).await;
     compare_schemas(&database, "migrated by a later step").await;
     let described = described(&database, organization(1)).await;
-    assert!(described.iter().any(|line| line.contains("archived_at")), "{described:#?}");
+    assert!(described.iter().any(|line| line.contains("later_archived_at")), "{described:#?}");
 }
 
 #[tokio::test]
