@@ -43,7 +43,7 @@ use self::{
     ownership::{Ownership, User},
     random_query::Schema,
 };
-use crate::support::{App, AppSettings, Reply, app};
+use crate::support::{App, AppSettings, HANG, Reply, app};
 
 const CLIENTS: usize = 8;
 
@@ -104,8 +104,12 @@ impl Request {
 impl Harness {
     async fn build(seed: u64) -> Self {
         let clock = tenantry::clock::Clock::from_fn(|| NOW.parse::<DateTime<Utc>>().unwrap());
-        let mut settings =
-            AppSettings { clock, max_connections: CLIENTS, ..AppSettings::default() };
+        let mut settings = AppSettings {
+            clock,
+            max_connections: CLIENTS,
+            turn_wait: HANG,
+            ..AppSettings::default()
+        };
         settings.areas.organization.max_owned = u32::try_from(model::MAX_OWNED).unwrap();
         let app = App::with(settings).await;
         let fixture = Fixture::new(&mut Rng::with_seed(seed));

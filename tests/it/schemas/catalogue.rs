@@ -57,6 +57,8 @@ async fn described(database: &Database, organization: Uuid) -> Vec<String> {
 async fn a_schema_of_any_step_migrates_to_the_current_form() {
     for steps in 1..=STEPS.len() {
         let database = of_step(steps).await;
+        // Their functions are applied after all steps only.
+        database.execute("ALTER TABLE app.placements DISABLE TRIGGER USER").await;
         create_schemas(&database, [organization(1)].into_iter()).await;
         let report = migrate(database.admin(), None).await.unwrap();
         assert_eq!(report.schemas.failed, []);
@@ -91,7 +93,7 @@ async fn a_later_step_changes_existing_schemas_and_new_ones() {
     create_schemas(&database, [organization(2)].into_iter()).await;
     compare_schemas(&database, "migrated by a later step").await;
     let described = described(&database, organization(1)).await;
-    assert!(described.iter().any(|line| line.contains("archived_at")), "{described:#?}");
+    assert!(described.iter().any(|line| line.contains("later_archived_at")), "{described:#?}");
 }
 
 #[tokio::test]

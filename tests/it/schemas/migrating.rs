@@ -30,7 +30,7 @@ async fn has_step(database: &Database, number: u128) -> bool {
     database
         .value(&format!(
             "SELECT count(*) = 1 FROM pg_attribute
-             WHERE attrelid = to_regclass('{schema}.projects') AND attname = 'archived_at'"
+             WHERE attrelid = to_regclass('{schema}.projects') AND attname = 'later_archived_at'"
         ))
         .await
 }

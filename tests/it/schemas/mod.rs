@@ -19,8 +19,8 @@ const LATER: Step = Step {
     name: "core/9000_archive",
     changes: || {
         vec![Change::each(
-            "ALTER TABLE projects ADD COLUMN archived_at timestamptz;
-             CREATE INDEX projects_archived ON projects (organization_id, archived_at)",
+            "ALTER TABLE projects ADD COLUMN later_archived_at timestamptz;
+             CREATE INDEX projects_later_archived ON projects (organization_id, later_archived_at)",
         )]
     },
 };

@@ -1,5 +1,6 @@
 //! A step of a product that is built on tenantry: a new table of organizations, declared once, and
-//! a changed one. Both arrive wherever organizations live, and move and are exported with them.
+//! a changed one. Both arrive wherever organizations live, and move and are exported with them. The
+//! names are such as no product has.
 
 use migration::{
     Change,
@@ -22,13 +23,13 @@ use crate::{
 };
 
 const TASKS: Table = Table {
-    name: "app.tasks",
-    resource: "task",
+    name: "app.later_tasks",
+    resource: "later_task",
     columns: "
     project_id uuid NOT NULL,
     assignee   uuid,
     title      text NOT NULL CHECK (length(title) > 0),
-    priority   app.priority NOT NULL DEFAULT 'low'",
+    priority   app.later_priority NOT NULL DEFAULT 'low'",
     references: &[
         Reference::tenant("project_id", "projects", Cascade),
         Reference::tenant("assignee", "organization_members", SetNull),
@@ -37,9 +38,9 @@ const TASKS: Table = Table {
 };
 
 const LABELS: Table = Table {
-    name: "app.project_labels",
+    name: "app.later_labels",
     key: "organization_id, project_id, label",
-    resource: "label",
+    resource: "later_label",
     columns: "
     project_id uuid NOT NULL,
     label      text NOT NULL",
@@ -51,13 +52,14 @@ const TASK: Step = Step {
     name: "app/9001_task",
     changes: || {
         vec![
-            Change::once("CREATE TYPE app.priority AS ENUM ('low', 'high')"),
+            Change::once("CREATE TYPE app.later_priority AS ENUM ('low', 'high')"),
             Change::Table(TASKS),
             Change::Table(LABELS),
             Change::each(
-                "ALTER TABLE projects ADD COLUMN priority app.priority;
-                 UPDATE projects SET priority = 'high';
-                 ALTER TABLE projects ALTER priority SET DEFAULT 'low', ALTER priority SET NOT NULL",
+                "ALTER TABLE projects ADD COLUMN later_priority app.later_priority;
+                 UPDATE projects SET later_priority = 'high';
+                 ALTER TABLE projects ALTER later_priority SET DEFAULT 'low',
+                    ALTER later_priority SET NOT NULL",
             ),
         ]
     },
@@ -87,7 +89,7 @@ const MEMBER: &str = "(SELECT id FROM auth.organization_members m
 /// Adds a task to each project of an organization, in the schema in which it lives.
 fn add_tasks(schema: &str, members: &str) -> String {
     format!(
-        "INSERT INTO {schema}.tasks (organization_id, project_id, assignee, title)
+        "INSERT INTO {schema}.later_tasks (organization_id, project_id, assignee, title)
          SELECT organization_id, id, {members}, 'Do ' || name FROM {schema}.projects p;"
     )
 }
@@ -120,17 +122,20 @@ async fn a_declared_table_arrives_in_existing_schemas_and_in_new_ones() {
     let version =
         format!("SELECT version FROM app.placements WHERE organization_id = '{}'", organization(1));
     assert_eq!(database.exactly::<String>(&version).await, "app/9001_task core/9000_archive");
-    let changed = format!("SELECT priority::text FROM {own}.projects");
+    let changed = format!("SELECT later_priority::text FROM {own}.projects");
     assert_eq!(database.exactly::<String>(&changed).await, "high");
     // The index of a reference reads the pages of each project's tasks.
     let index = format!(
-        "SELECT count(*) FROM pg_indexes WHERE schemaname = '{own}' AND tablename = 'tasks'
+        "SELECT count(*) FROM pg_indexes WHERE schemaname = '{own}' AND tablename = 'later_tasks'
              AND indexdef LIKE '%(organization_id, project_id, created_at DESC, id DESC)'"
     );
     assert_eq!(database.exactly::<i64>(&index).await, 1);
     // Its references stay in the schema.
     database.execute(&add_tasks(&own, "NULL::uuid")).await;
-    assert_eq!(database.exactly::<i64>(&format!("SELECT count(*) FROM {own}.tasks")).await, 1);
+    assert_eq!(
+        database.exactly::<i64>(&format!("SELECT count(*) FROM {own}.later_tasks")).await,
+        1
+    );
     let problems = format!("SELECT count(*) FROM app.schema_problems('{}')", TASK.name);
     assert_eq!(database.exactly::<i64>(&problems).await, 1, "the new schema has another version");
 }
@@ -147,7 +152,7 @@ async fn a_declared_table_moves_with_its_organization_and_is_exported() {
         forget_step(database).await;
     }
     control.execute(&add_tasks("app", MEMBER)).await;
-    let all = tasks(&control, "app.tasks").await;
+    let all = tasks(&control, "app.later_tasks").await;
     assert!(all.len() >= 3, "{all:?}");
     let run = async |arguments: &[&str]| {
         let output = command(&control, &[&eu], arguments).await;
@@ -156,15 +161,15 @@ async fn a_declared_table_moves_with_its_organization_and_is_exported() {
     let own = crate::tenant::SCHEMA;
     run(&["tenant", "move", "acme", "--to", "schema"]).await;
     run(&["tenant", "verify", "acme"]).await;
-    assert_eq!(tasks(&control, &format!("{own}.tasks")).await, all);
+    assert_eq!(tasks(&control, &format!("{own}.later_tasks")).await, all);
     run(&["tenant", "move", "acme", "--to", "shared", "--drop-source"]).await;
-    assert_eq!(tasks(&control, "app.tasks").await, all);
+    assert_eq!(tasks(&control, "app.later_tasks").await, all);
     run(&["tenant", "move", "acme", "--to", "database:eu", "--drop-source"]).await;
     run(&["tenant", "verify", "acme"]).await;
-    assert_eq!(tasks(&eu.database, "app.tasks").await, all);
-    assert_eq!(tasks(&control, "app.tasks").await, Vec::<String>::new());
+    assert_eq!(tasks(&eu.database, "app.later_tasks").await, all);
+    assert_eq!(tasks(&control, "app.later_tasks").await, Vec::<String>::new());
     let export = run(&["tenant", "export", "acme", "-"]).await;
-    let exported = export.lines().filter(|line| line.starts_with("{\"table\":\"app.tasks\""));
+    let exported = export.lines().filter(|line| line.starts_with("{\"table\":\"app.later_tasks\""));
     assert_eq!(exported.count(), all.len());
     let report = run(&["doctor"]).await;
     assert!(report.contains("All is well."), "{report}");
@@ -222,14 +227,15 @@ async fn a_cascade_is_audited_and_published() {
         let mut listener = Listener::connect(&database.admin(), "tenantry").await.unwrap();
         let members = if own == "app" { "auth" } else { own };
         database.execute(&add_tasks(own, MEMBER)).await;
-        let count =
-            format!("SELECT count(*) FROM {own}.tasks WHERE organization_id = '{organization}'");
+        let count = format!(
+            "SELECT count(*) FROM {own}.later_tasks WHERE organization_id = '{organization}'"
+        );
         let count: i64 = database.exactly(&count).await;
         assert!(count > 0);
         let recorded = async |action: &str| -> i64 {
             let sql = format!(
                 "SELECT count(*) FROM {log}.audit_logs WHERE organization_id = '{organization}'
-                     AND action = '{action}' AND resource_type = 'task' AND resource_id IS NOT NULL"
+                     AND action = '{action}' AND resource_type = 'later_task' AND resource_id IS NOT NULL"
             );
             database.exactly(&sql).await
         };
@@ -240,22 +246,25 @@ async fn a_cascade_is_audited_and_published() {
             database.connect_admin().await.batch(&sql).await.unwrap();
         };
         delete(&format!("{members}.organization_members")).await;
-        assert_eq!((recorded("task.updated").await, recorded("task.deleted").await), (count, 0));
+        assert_eq!(
+            (recorded("later_task.updated").await, recorded("later_task.deleted").await),
+            (count, 0)
+        );
         let kept = format!(
-            "SELECT count(*) FROM {own}.tasks WHERE assignee IS NULL AND organization_id = '{organization}'"
+            "SELECT count(*) FROM {own}.later_tasks WHERE assignee IS NULL AND organization_id = '{organization}'"
         );
         assert_eq!(database.exactly::<i64>(&kept).await, count);
         let notice = listener.next().await.unwrap();
-        assert!(notice.contains(organization) && notice.contains("\"task\""), "{notice}");
+        assert!(notice.contains(organization) && notice.contains("\"later_task\""), "{notice}");
 
         // A task that is deleted itself is recorded by the operation that deletes it.
         let one = format!(
-            "DELETE FROM {own}.tasks WHERE id = (SELECT min(id::text)::uuid FROM {own}.tasks WHERE organization_id = '{organization}')"
+            "DELETE FROM {own}.later_tasks WHERE id = (SELECT min(id::text)::uuid FROM {own}.later_tasks WHERE organization_id = '{organization}')"
         );
         database.connect_admin().await.batch(&one).await.unwrap();
-        assert_eq!(recorded("task.deleted").await, 0);
+        assert_eq!(recorded("later_task.deleted").await, 0);
         delete(&format!("{own}.projects")).await;
-        assert_eq!(recorded("task.deleted").await, count - 1);
+        assert_eq!(recorded("later_task.deleted").await, count - 1);
 
         // Nor is each row of a deleted organization recorded.
         let project = format!(
@@ -264,7 +273,7 @@ async fn a_cascade_is_audited_and_published() {
         database.connect_admin().await.batch(&project).await.unwrap();
         database.execute(&add_tasks(own, "NULL::uuid")).await;
         delete(&format!("{own}.organizations")).await;
-        assert_eq!(recorded("task.deleted").await, count - 1);
+        assert_eq!(recorded("later_task.deleted").await, count - 1);
     }
 }
 
@@ -283,11 +292,11 @@ async fn a_cascade_names_its_actor_and_the_keys_of_its_rows() {
         return;
     }
     migrate_to(&database, &[TASK]).await;
-    let label = "INSERT INTO app.project_labels (organization_id, project_id, label)
+    let label = "INSERT INTO app.later_labels (organization_id, project_id, label)
         SELECT organization_id, id, label FROM app.projects CROSS JOIN unnest('{red,blue}'::text[]) label";
     database.execute(label).await;
     let count = format!(
-        "SELECT count(*) FROM app.project_labels WHERE organization_id = '{ACME}' AND label = 'red'"
+        "SELECT count(*) FROM app.later_labels WHERE organization_id = '{ACME}' AND label = 'red'"
     );
     let count: i64 = database.exactly(&count).await;
     assert!(count > 0);
@@ -295,7 +304,7 @@ async fn a_cascade_names_its_actor_and_the_keys_of_its_rows() {
     let user: String = database.exactly(user).await;
     delete_projects(&database, ACME, &user).await;
     let recorded = format!(
-        "SELECT count(*) FROM audit.audit_logs WHERE organization_id = '{ACME}' AND action = 'label.deleted'
+        "SELECT count(*) FROM audit.audit_logs WHERE organization_id = '{ACME}' AND action = 'later_label.deleted'
              AND actor_id = '{user}' AND resource_id IS NULL AND metadata @> '{{\"label\": \"red\", \"cascade\": true}}'
              AND metadata ? 'project_id'"
     );
@@ -310,7 +319,7 @@ async fn a_cascade_to_many_rows_is_one_notification() {
     }
     migrate_to(&database, &[TASK]).await;
     let add = format!(
-        "INSERT INTO app.tasks (organization_id, project_id, title)
+        "INSERT INTO app.later_tasks (organization_id, project_id, title)
          SELECT p.organization_id, p.id, n::text FROM app.projects p CROSS JOIN generate_series(1, 300) n
          WHERE p.id = (SELECT min(id::text)::uuid FROM app.projects WHERE organization_id = '{ACME}')"
     );
@@ -322,8 +331,7 @@ async fn a_cascade_to_many_rows_is_one_notification() {
     let notice: serde_json::Value = serde_json::from_str(&listener.next().await.unwrap()).unwrap();
     assert_eq!((&notice["lost"], &notice["changes"]), (&true.into(), &serde_json::json!([])));
     assert_eq!(listener.next().await.unwrap(), "end");
-    let recorded =
-        "SELECT count(DISTINCT resource_id) FROM audit.audit_logs WHERE action = 'task.deleted'";
+    let recorded = "SELECT count(DISTINCT resource_id) FROM audit.audit_logs WHERE action = 'later_task.deleted'";
     assert_eq!(database.exactly::<i64>(recorded).await, 300);
 }
 
