@@ -16,7 +16,7 @@ use super::{
 use crate::cli::{
     Failure,
     tenant::{
-        locks::{Attempt, begin_copying, begin_snapshot, retry_on_conflict},
+        locks::{AttemptError, begin_copying, begin_snapshot, retry_on_conflict},
         table_rows::TableRows,
     },
 };
@@ -68,7 +68,10 @@ impl OrganizationMove {
     }
 
     /// Applies one round. Returns how many changes it had.
-    async fn apply_changes(&self, connections: &mut MoveConnections<'_>) -> Result<usize, Attempt> {
+    async fn apply_changes(
+        &self,
+        connections: &mut MoveConnections<'_>,
+    ) -> Result<usize, AttemptError> {
         let snapshot = begin_snapshot(connections.source()).await?;
         let (numbers, mut changed) = self.read_changes(&snapshot).await?;
         snapshot.commit().await?;
@@ -150,7 +153,7 @@ impl OrganizationMove {
         &self,
         target: &Client,
         changed: &[Changed<'_>],
-    ) -> Result<(), Attempt> {
+    ) -> Result<(), AttemptError> {
         for one in changed.iter().rev() {
             self.execute(target, one, &self.deletion(one)).await?;
         }
@@ -167,7 +170,7 @@ impl OrganizationMove {
         &self,
         target: &Client,
         changed: &[Changed<'_>],
-    ) -> Result<(), Attempt> {
+    ) -> Result<(), AttemptError> {
         let mut faults = Vec::new();
         for one in changed {
             let sql = format!(

@@ -12,7 +12,7 @@ use super::{
 use crate::cli::{
     Failure,
     tenant::{
-        locks::{Attempt, begin_copying, retry_on_conflict},
+        locks::{AttemptError, begin_copying, retry_on_conflict},
         table_rows::TableRows,
     },
 };
@@ -83,7 +83,7 @@ impl OrganizationMove {
         connections: &mut MoveConnections<'_>,
         rows: &TableRows,
         last: Option<&str>,
-    ) -> Result<(i64, Option<String>), Attempt> {
+    ) -> Result<(i64, Option<String>), AttemptError> {
         let (id, owner, columns) =
             (&self.organization.id, rows.table.owner_column(), rows.columns(""));
         let target = self.target(&rows.table);

@@ -24,7 +24,7 @@ use crate::{
     cli::{
         Failure,
         tenant::{
-            locks::{Attempt, exclude_maintenance, exclude_writers, retry_on_conflict},
+            locks::{AttemptError, exclude_maintenance, exclude_writers, retry_on_conflict},
             structure::structure_faults,
         },
     },
@@ -63,7 +63,7 @@ struct WriterExclusion {
 
 impl WriterExclusion {
     /// Begins in a transaction at the source. Returns `None` if too many changes are pending.
-    async fn begin(source: &Client, organization: Uuid) -> Result<Option<Self>, Attempt> {
+    async fn begin(source: &Client, organization: Uuid) -> Result<Option<Self>, AttemptError> {
         let waited = exclude_writers(source, organization).await?;
         let started = Instant::now();
         let count = "SELECT count(*) FROM app.pending_changes WHERE organization_id = $1";
@@ -125,7 +125,7 @@ impl OrganizationMove {
         &self,
         control: &mut Client,
         terms: &SwitchTerms,
-    ) -> Result<Option<Switched>, Attempt> {
+    ) -> Result<Option<Switched>, AttemptError> {
         let control = control.begin().await?;
         let Some(exclusion) = WriterExclusion::begin(&control, self.organization.id).await? else {
             return Ok(None);
@@ -146,7 +146,7 @@ impl OrganizationMove {
         control: &mut Client,
         there: &mut Client,
         terms: &SwitchTerms,
-    ) -> Result<Option<Switched>, Attempt> {
+    ) -> Result<Option<Switched>, AttemptError> {
         let id = self.organization.id;
         let there = there.begin().await?;
         exclude_maintenance(&there).await?;
@@ -189,7 +189,7 @@ impl OrganizationMove {
         control: &mut Client,
         there: &mut Client,
         terms: &SwitchTerms,
-    ) -> Result<Option<Switched>, Attempt> {
+    ) -> Result<Option<Switched>, AttemptError> {
         let id = self.organization.id;
         let control = control.begin().await?;
         exclude_maintenance(&control).await?;
@@ -224,7 +224,11 @@ impl OrganizationMove {
     }
 
     /// Applies the last changes, and compares those that the move does not copy.
-    async fn apply_last(&self, target: &Client, last: Vec<Changed<'_>>) -> Result<(), Attempt> {
+    async fn apply_last(
+        &self,
+        target: &Client,
+        last: Vec<Changed<'_>>,
+    ) -> Result<(), AttemptError> {
         let (copied, mirrored): (Vec<_>, Vec<_>) =
             last.into_iter().partition(|one| self.copies(one.rows));
         target.batch(COPYING).await?;
@@ -238,7 +242,7 @@ impl OrganizationMove {
         control: &Client,
         generation: i64,
         terms: &SwitchTerms,
-    ) -> Result<(), Attempt> {
+    ) -> Result<(), AttemptError> {
         let Self { organization, target, .. } = self;
         delete_changes(control, organization.id).await?;
         let placed = control
