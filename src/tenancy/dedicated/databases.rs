@@ -155,6 +155,6 @@ impl DedicatedDatabases {
 /// control database.
 pub(super) fn contradiction(name: &str, other: &str) -> Error {
     Error::unavailable(format!(
-        "an organization of the database {name} lives in the database {other} according to {name}"
+        "the database {name} places an organization in the database {other}, unlike the control database"
     ))
 }

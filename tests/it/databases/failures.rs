@@ -10,7 +10,7 @@ use super::{
     acme_in_eu,
     routing::{NAMES, create, served},
 };
-use crate::support::{App, AppSettings, Database, app::token, placement::GLOBEX};
+use crate::support::{App, AppSettings, app::token, database::Database, placement::GLOBEX};
 
 #[tokio::test]
 async fn an_interrupted_move_is_completed_by_the_next_request() {
