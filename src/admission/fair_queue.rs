@@ -21,23 +21,23 @@ pub struct FairQueue(Arc<Shared>);
 struct Shared {
     permits: Arc<Semaphore>,
     by_organization: usize,
-    organizations: Mutex<HashMap<OrganizationId, Weak<Share>>>,
+    organizations: Mutex<HashMap<OrganizationId, Weak<OrganizationQueue>>>,
 }
 
-/// The share of an organization, as long as it holds a permit or waits for one.
+/// The queue of an organization, as long as it holds a permit or waits for one.
 #[derive(Debug)]
-struct Share {
+struct OrganizationQueue {
     permits: Arc<Semaphore>,
-    /// Held by the only task of the organization that waits for a permit of all.
+    /// Held by the only task of the organization that waits for a common permit.
     turn: tokio::sync::Mutex<()>,
 }
 
 /// The right to read one event; returned to the queue on drop.
 #[derive(Debug)]
 pub struct Permit {
-    _of_all: OwnedSemaphorePermit,
-    _of_share: OwnedSemaphorePermit,
-    _share: Arc<Share>,
+    _common: OwnedSemaphorePermit,
+    _of_organization: OwnedSemaphorePermit,
+    _queue: Arc<OrganizationQueue>,
 }
 
 impl FairQueue {
@@ -54,27 +54,32 @@ impl FairQueue {
 
     /// Waits for a permit. Cancelling the wait only gives up the place in the queue. It never fails
     /// in practice, because the queue lives as long as its waiters.
+    ///
+    /// An organization has one task in the common queue at a time. That queue is first in, first
+    /// out, so organizations are served in turn. A task first takes a permit of its organization,
+    /// so the one in the common queue may always run.
     pub async fn permit(&self, organization: OrganizationId) -> Result<Permit> {
-        let share = self.share(organization);
-        let of_share = Arc::clone(&share.permits).acquire_owned().await.map_err(Error::internal)?;
-        let turn = share.turn.lock().await;
-        let of_all = Arc::clone(&self.0.permits).acquire_owned().await.map_err(Error::internal)?;
+        let queue = self.queue(organization);
+        let of_organization =
+            Arc::clone(&queue.permits).acquire_owned().await.map_err(Error::internal)?;
+        let turn = queue.turn.lock().await;
+        let common = Arc::clone(&self.0.permits).acquire_owned().await.map_err(Error::internal)?;
         drop(turn);
-        Ok(Permit { _of_all: of_all, _of_share: of_share, _share: share })
+        Ok(Permit { _common: common, _of_organization: of_organization, _queue: queue })
     }
 
-    fn share(&self, organization: OrganizationId) -> Arc<Share> {
+    fn queue(&self, organization: OrganizationId) -> Arc<OrganizationQueue> {
         let mut organizations = self.0.organizations.lock();
-        if let Some(share) = organizations.get(&organization).and_then(Weak::upgrade) {
-            return share;
+        if let Some(queue) = organizations.get(&organization).and_then(Weak::upgrade) {
+            return queue;
         }
         if organizations.len() == organizations.capacity() {
-            organizations.retain(|_, share| share.strong_count() > 0);
+            organizations.retain(|_, queue| queue.strong_count() > 0);
         }
         let permits = Arc::new(Semaphore::new(self.0.by_organization));
-        let share = Arc::new(Share { permits, turn: tokio::sync::Mutex::default() });
-        organizations.insert(organization, Arc::downgrade(&share));
-        share
+        let queue = Arc::new(OrganizationQueue { permits, turn: tokio::sync::Mutex::default() });
+        organizations.insert(organization, Arc::downgrade(&queue));
+        queue
     }
 }
 
@@ -146,6 +151,6 @@ mod tests {
         drop(permit);
         drop(stays.as_mut().now_or_never().expect("the next one's").unwrap());
         assert_eq!(queue.0.permits.available_permits(), 2);
-        assert!(queue.0.organizations.lock().values().all(|share| share.strong_count() == 0));
+        assert!(queue.0.organizations.lock().values().all(|queue| queue.strong_count() == 0));
     }
 }

@@ -52,6 +52,7 @@ async fn send(worker: OutboxWorker<'_>, mailer: &Mailer, email: Overdue) -> Resu
     let session = worker.open(email).await?;
     match outcome {
         Ok(()) => outbox::finish(&session, email.id, None).await?,
+        // After that the recipient no longer expects the e-mail.
         Err(error) if row.attempts >= MOST_ATTEMPTS => {
             tracing::error!(email = %email.id, attempts = row.attempts, %error, "an e-mail was given up");
             outbox::finish(&session, email.id, Some(&error)).await?;

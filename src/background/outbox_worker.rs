@@ -26,7 +26,7 @@ const LONGEST_WAIT: chrono::Duration = chrono::Duration::hours(1);
 /// About a day of attempts.
 pub(super) const MOST_ATTEMPTS: i32 = 32;
 
-/// The kind of work, and the reason of its sessions.
+/// Works on the rows of one kind, in sessions with one reason.
 #[derive(Clone, Copy)]
 pub(super) struct OutboxWorker<'service> {
     pub(super) service: &'service GraphqlService,
@@ -44,7 +44,7 @@ impl OutboxWorker<'_> {
                     stream::iter(rows)
                         .for_each_concurrent(AT_ONCE, |row| async move {
                             if let Err(error) = work(row).await {
-                                tracing::warn!(kind, row = %row.id, %error, "work of the outbox is delayed: the database did not answer");
+                                tracing::warn!(kind, row = %row.id, %error, "work of the outbox is delayed");
                             }
                         })
                         .await;

@@ -1,5 +1,7 @@
 //! `tenantry doctor`: runs the self-check that guards every start of a server.
 
+use clap::builder::NonEmptyStringValueParser;
+
 use super::{Failure, counted, runtime, say};
 use crate::{
     config::DatabaseConfig,
@@ -15,7 +17,7 @@ pub(super) struct Doctor {
     database: DatabaseConfig,
 
     /// The plan that new organizations try.
-    #[arg(long, env)]
+    #[arg(long, env, value_parser = NonEmptyStringValueParser::new())]
     trial_plan: Option<String>,
 }
 
@@ -34,7 +36,7 @@ impl Doctor {
             if let Some(plan) = &self.trial_plan {
                 findings.extend(databases.check_trial_plan(plan).await?);
             }
-            findings.extend(databases.findings_of_databases().await);
+            findings.extend(databases.findings_of_databases(Extent::Complete).await);
             for finding in &findings {
                 say(finding);
             }

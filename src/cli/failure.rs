@@ -2,7 +2,8 @@
 
 use std::{error::Error, fmt};
 
-/// Why a command failed, as one line.
+/// Why a command failed, in one line; for a server that cannot start, one line per problem. An
+/// error of the operating system names no file, so name it before `?`.
 #[derive(Debug)]
 pub struct Failure(String);
 

@@ -83,7 +83,7 @@ impl Owner {
 }
 
 /// Fails if the command did not succeed in some dedicated databases.
-pub(super) fn complete(failed: &[String]) -> Result<(), Failure> {
+pub(super) fn require_no_failures(failed: &[String]) -> Result<(), Failure> {
     if failed.is_empty() {
         return Ok(());
     }

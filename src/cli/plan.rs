@@ -157,13 +157,13 @@ impl Add {
         if let Some(position) = self.position {
             // Makes room, unless the position is free or the plan's own.
             let sql = "UPDATE billing.plans SET position = position + 1 WHERE position >= $1
-                     AND EXISTS (SELECT FROM billing.plans WHERE position = $1 AND plan <> $2)";
+                AND EXISTS (SELECT FROM billing.plans WHERE position = $1 AND plan <> $2)";
             connection.execute(sql, &[&position, &self.plan]).await?;
         }
         let sql = "INSERT INTO billing.plans AS p (plan, name, position)
-             SELECT $1, $2, coalesce($3, max(position) + 1, 1) FROM billing.plans
-             ON CONFLICT (plan) DO UPDATE SET name = $2, position = coalesce($3, p.position), archived_at = NULL
-             WHERE (p.name, p.position) IS DISTINCT FROM ($2, coalesce($3, p.position)) OR p.archived_at IS NOT NULL";
+            SELECT $1, $2, coalesce($3, max(position) + 1, 1) FROM billing.plans
+            ON CONFLICT (plan) DO UPDATE SET name = $2, position = coalesce($3, p.position), archived_at = NULL
+            WHERE (p.name, p.position) IS DISTINCT FROM ($2, coalesce($3, p.position)) OR p.archived_at IS NOT NULL";
         connection.execute(sql, &[&self.plan, &self.name, &self.position]).await?;
         if let Some(like) = self.like.as_ref().filter(|_| !exists) {
             copy_limits(connection, like, &self.plan).await?;
@@ -178,7 +178,7 @@ impl Add {
 async fn copy_limits(connection: &Client, from: &str, to: &str) -> Result<(), Failure> {
     require(connection, from).await?;
     let sql = "INSERT INTO billing.plan_features (plan, feature, limit_value, enabled)
-             SELECT $2, feature, limit_value, enabled FROM billing.plan_features WHERE plan = $1";
+        SELECT $2, feature, limit_value, enabled FROM billing.plan_features WHERE plan = $1";
     connection.execute(sql, &[&from, &to]).await?;
     Ok(())
 }

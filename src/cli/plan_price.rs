@@ -60,20 +60,20 @@ impl Price {
         }
         let interval = self.interval.as_ref().map(name_of);
         let sql = "WITH terms AS (
-                     SELECT p.plan, coalesce($3, old.interval, 'month') AS interval, coalesce($4, old.currency) AS currency,
-                         coalesce($5, old.unit_amount) AS unit_amount, coalesce($6, old.per_seat, false) AS per_seat
-                     FROM billing.plans p LEFT JOIN billing.plan_prices old ON old.stripe_price_id = $1
-                     WHERE p.plan = $2
-                 ), replaced AS (
-                     UPDATE billing.plan_prices r SET for_sale = false FROM terms
-                     WHERE NOT $7 AND r.plan = terms.plan AND r.interval = terms.interval
-                         AND r.currency IS NOT DISTINCT FROM terms.currency AND r.stripe_price_id <> $1 AND r.for_sale
-                 )
-                 INSERT INTO billing.plan_prices (stripe_price_id, plan, interval, currency, unit_amount, per_seat, for_sale)
-                 SELECT $1, plan, interval, currency, unit_amount, per_seat, NOT $7 FROM terms
-                 ON CONFLICT (stripe_price_id) DO UPDATE
-                     SET plan = excluded.plan, interval = excluded.interval, currency = excluded.currency,
-                         unit_amount = excluded.unit_amount, per_seat = excluded.per_seat, for_sale = excluded.for_sale";
+                SELECT p.plan, coalesce($3, old.interval, 'month') AS interval, coalesce($4, old.currency) AS currency,
+                    coalesce($5, old.unit_amount) AS unit_amount, coalesce($6, old.per_seat, false) AS per_seat
+                FROM billing.plans p LEFT JOIN billing.plan_prices old ON old.stripe_price_id = $1
+                WHERE p.plan = $2
+            ), replaced AS (
+                UPDATE billing.plan_prices r SET for_sale = false FROM terms
+                WHERE NOT $7 AND r.plan = terms.plan AND r.interval = terms.interval
+                    AND r.currency IS NOT DISTINCT FROM terms.currency AND r.stripe_price_id <> $1 AND r.for_sale
+            )
+            INSERT INTO billing.plan_prices (stripe_price_id, plan, interval, currency, unit_amount, per_seat, for_sale)
+            SELECT $1, plan, interval, currency, unit_amount, per_seat, NOT $7 FROM terms
+            ON CONFLICT (stripe_price_id) DO UPDATE
+                SET plan = excluded.plan, interval = excluded.interval, currency = excluded.currency,
+                    unit_amount = excluded.unit_amount, per_seat = excluded.per_seat, for_sale = excluded.for_sale";
         let changed = connection
             .execute(
                 sql,
@@ -116,10 +116,11 @@ type PriceRow = (String, String, String);
 
 /// Lists all known prices.
 pub(super) async fn list(connection: &Client) -> Result<(), Failure> {
-    let sql = "SELECT p.plan, r.stripe_price_id, concat_ws(' ', r.interval, r.unit_amount, r.currency,
-                 CASE WHEN r.per_seat THEN 'per seat' END, CASE WHEN NOT r.for_sale THEN 'retired' END)
-             FROM billing.plan_prices r JOIN billing.plans p USING (plan)
-             ORDER BY p.position, r.for_sale DESC, r.interval, r.stripe_price_id";
+    let sql =
+        "SELECT p.plan, r.stripe_price_id, concat_ws(' ', r.interval, r.unit_amount, r.currency,
+            CASE WHEN r.per_seat THEN 'per seat' END, CASE WHEN NOT r.for_sale THEN 'retired' END)
+        FROM billing.plan_prices r JOIN billing.plans p USING (plan)
+        ORDER BY p.position, r.for_sale DESC, r.interval, r.stripe_price_id";
     let rows: Vec<PriceRow> = connection.query(sql, &[]).await?;
     for (plan, price, terms) in rows {
         say(format!("{plan:<12} {price:<33}  {terms}"));

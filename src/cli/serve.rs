@@ -11,7 +11,7 @@ use super::{
 use crate::{
     config::{ListenConfig, is_loopback},
     http, telemetry,
-    tenancy::Databases,
+    tenancy::{Databases, Extent},
 };
 
 /// Run the production server.
@@ -41,7 +41,7 @@ impl Serve {
                 tracing::warn!(problem, "DATABASE_REPLICA_URL cannot be used");
             }
             // A fault of a dedicated database affects only its organizations, so the server starts.
-            for finding in databases.findings_of_databases().await {
+            for finding in databases.findings_of_databases(Extent::Quick).await {
                 tracing::warn!(%finding, "a dedicated database has a fault");
             }
             let listener = TcpListener::bind(self.listen.listen_addr).await.map_err(|error| {

@@ -53,15 +53,9 @@ impl ServerConfig {
     ) -> Result<ReadyServer, Failure> {
         let ready = self.assemble(databases, users)?;
         let databases = &ready.server.service.databases;
-        match http::problems(databases).await.as_slice() {
-            [] => {}
-            [problem] => return Err(Failure::new(problem)),
-            [problem, others @ ..] => {
-                let count = others.len();
-                return Err(Failure::new(format!(
-                    "{problem} (and {count} more; run `tenantry doctor` to list them)"
-                )));
-            }
+        let problems = http::problems(databases).await;
+        if !problems.is_empty() {
+            return Err(Failure::new(problems.join("\n")));
         }
         let Some(plan) = &self.business.trial_plan else { return Ok(ready) };
         match databases.check_trial_plan(plan).await? {

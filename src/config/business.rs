@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use clap::Args;
+use clap::{Args, builder::NonEmptyStringValueParser};
 
 use super::{
     AllSettings, BillingConfig, ConfigError, MailConfig, required, secret_rotation::secrets,
@@ -24,7 +24,7 @@ pub struct BusinessConfig {
 
     /// The key of the plan that new organizations try for TRIAL_DAYS, for example pro. Without it
     /// they start with the default plan.
-    #[arg(long, env)]
+    #[arg(long, env, value_parser = NonEmptyStringValueParser::new())]
     pub trial_plan: Option<String>,
 
     /// Days that a trial lasts.

@@ -211,16 +211,14 @@ impl JwtConfig {
 
     fn check_issuer(&self) -> Result<(), ConfigError> {
         if self.jwt_email_verified == EmailVerified::Trusted && self.issuer().is_none() {
-            return Err(ConfigError(
-                "JWT_EMAIL_VERIFIED=trusted requires JWT_ISSUER, because it trusts every address of that issuer."
-                    .to_owned(),
+            return Err(ConfigError::new(
+                "JWT_EMAIL_VERIFIED=trusted requires JWT_ISSUER, because it trusts every address of that issuer.",
             ));
         }
         // The discovery document of Entra ID's shared endpoints has such an issuer.
         if self.issuer().is_some_and(|issuer| issuer.contains(['{', '}'])) {
-            return Err(ConfigError(
-                "JWT_ISSUER has a placeholder in braces. Replace it as the tokens do in iss."
-                    .to_owned(),
+            return Err(ConfigError::new(
+                "JWT_ISSUER has a placeholder in braces. Replace it as the tokens do in iss.",
             ));
         }
         Ok(())

@@ -7,7 +7,7 @@ use migration::Status;
 use tokio::sync::Mutex;
 
 use crate::{
-    error::Result,
+    error::{Error, Result},
     tenancy::{Databases, Extent, Severity},
 };
 
@@ -125,10 +125,15 @@ fn check_status(status: Result<Status>) -> Result<(), String> {
 }
 
 /// Describes a database error with its cause, for operators only.
-fn database_problem(error: &crate::error::Error) -> String {
+fn database_problem(error: &Error) -> String {
     let cause = error.cause();
     let migrated = ["migration.seaql_migrations", "migration.functions", "schema migration"];
-    let is_missing = !cause.contains("permission denied");
+    let is_missing = match error {
+        Error::Internal(error) => error.downcast_ref().is_some_and(|error: &pg::Error| {
+            error.has_code(&["42P01", "3F000"]) // undefined_table, invalid_schema_name
+        }),
+        _ => false,
+    };
     if is_missing && migrated.iter().any(|name| cause.contains(name)) {
         return "the database is not migrated. Run `tenantry migrate`.".to_owned();
     }

@@ -26,10 +26,10 @@ const OK: &str = "OK";
 const SECONDS: [f64; 12] = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0];
 const STATEMENTS: [f64; 8] = [1.0, 2.0, 4.0, 6.0, 8.0, 12.0, 20.0, 50.0];
 
-/// One label with a fixed set of values.
-type Label = [(&'static str, &'static str); 1];
+/// A label whose values the code lists.
+type FixedLabel = [(&'static str, &'static str); 1];
 
-/// Labels with other values.
+/// Labels whose values come from requests or settings.
 type Labels<const COUNT: usize> = [(&'static str, String); COUNT];
 
 /// Values that are read when metrics are scraped, not counted as events happen.
@@ -59,18 +59,18 @@ struct Shared {
     statements: Histogram,
     retries: Counter,
     replays: Counter,
-    replica_queries: Family<Label, Counter>,
-    limits: Family<Label, Counter>,
+    replica_queries: Family<FixedLabel, Counter>,
+    limits: Family<FixedLabel, Counter>,
     subscriptions: Gauge,
     leases: Counter,
     leased: Counter,
-    webhooks: Family<Label, Counter>,
-    seat_changes: Family<Label, Counter>,
+    webhooks: Family<FixedLabel, Counter>,
+    seat_changes: Family<FixedLabel, Counter>,
     pools: Family<Labels<2>, Gauge>,
     running: Gauge,
     waiting: Gauge,
-    backlog: Family<Label, Gauge>,
-    oldest: Family<Label, Gauge>,
+    backlog: Family<FixedLabel, Gauge>,
+    oldest: Family<FixedLabel, Gauge>,
     memory: Gauge,
 }
 
@@ -85,11 +85,14 @@ impl Metrics {
     #[must_use]
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("tenantry");
-        let r = &mut registry;
         let shared = Shared {
-            requests: register(r, "requests", "GraphQL operations by name and error code"),
+            requests: register(
+                &mut registry,
+                "requests",
+                "GraphQL operations by name and error code",
+            ),
             durations: add(
-                r,
+                &mut registry,
                 (
                     "request_duration",
                     "Time from reading a request to its response",
@@ -98,46 +101,66 @@ impl Metrics {
                 Family::new_with_constructor(|| Histogram::new(SECONDS)),
             ),
             statements: add(
-                r,
+                &mut registry,
                 ("request_statements", "Messages sent to the database per request", None),
                 Histogram::new(STATEMENTS),
             ),
             retries: register(
-                r,
+                &mut registry,
                 "request_retries",
                 "Mutations retried after a conflict with another change",
             ),
-            replays: register(r, "idempotent_replays", "Mutations answered with a stored response"),
+            replays: register(
+                &mut registry,
+                "idempotent_replays",
+                "Mutations answered with a stored response",
+            ),
             replica_queries: register(
-                r,
+                &mut registry,
                 "replica_queries",
                 "Queries that a replica may answer, by serving database",
             ),
-            limits: register(r, "limits_hit", "Requests refused by a limit"),
-            subscriptions: register(r, "subscriptions_open", "Open subscriptions"),
-            leases: register(r, "call_leases", "Blocks of API calls leased from the database"),
-            leased: register(r, "calls_leased", "API calls in the leased blocks"),
-            webhooks: register(r, "webhooks", "Webhooks received from Stripe, by outcome"),
+            limits: register(&mut registry, "limits_hit", "Requests refused by a limit"),
+            subscriptions: register(&mut registry, "subscriptions_open", "Open subscriptions"),
+            leases: register(
+                &mut registry,
+                "call_leases",
+                "Blocks of API calls leased from the database",
+            ),
+            leased: register(&mut registry, "calls_leased", "API calls in the leased blocks"),
+            webhooks: register(
+                &mut registry,
+                "webhooks",
+                "Webhooks received from Stripe, by outcome",
+            ),
             seat_changes: register(
-                r,
+                &mut registry,
                 "seat_changes",
                 "Changes of seats at Stripe, by outcome of an attempt",
             ),
             pools: register(
-                r,
+                &mut registry,
                 "pool_connections",
                 "Database connections and waiting requests, by pool",
             ),
-            running: register(r, "sessions_open", "Requests that are admitted and running"),
-            waiting: register(r, "requests_waiting", "Requests that wait for admission"),
-            backlog: register(r, "backlog", "Entries that wait for background work"),
+            running: register(
+                &mut registry,
+                "sessions_open",
+                "Requests that are admitted and running",
+            ),
+            waiting: register(
+                &mut registry,
+                "requests_waiting",
+                "Requests that wait for admission",
+            ),
+            backlog: register(&mut registry, "backlog", "Entries that wait for background work"),
             oldest: add(
-                r,
+                &mut registry,
                 ("backlog_age", "Age of the oldest waiting entry", Some(Unit::Seconds)),
                 Family::default(),
             ),
             memory: add(
-                r,
+                &mut registry,
                 ("memory", "Resident memory of the process", Some(Unit::Bytes)),
                 Gauge::default(),
             ),
@@ -294,7 +317,7 @@ fn add<M: Metric + Clone>(
 }
 
 /// Alerts compare a counter with its earlier value, so it must exist before the first event.
-fn begin_at_zero(family: &Family<Label, Counter>, outcomes: &[&'static str]) {
+fn begin_at_zero(family: &Family<FixedLabel, Counter>, outcomes: &[&'static str]) {
     for outcome in outcomes {
         drop(family.get_or_create(&[("outcome", *outcome)]));
     }

@@ -192,9 +192,9 @@ impl Databases {
     }
 
     /// The findings about all dedicated databases.
-    pub async fn findings_of_databases(&self) -> Vec<Finding> {
+    pub async fn findings_of_databases(&self, extent: Extent) -> Vec<Finding> {
         match &self.dedicated {
-            Some(dedicated) => dedicated.findings().await,
+            Some(dedicated) => dedicated.findings(extent).await,
             None => Vec::new(),
         }
     }
@@ -239,7 +239,7 @@ impl Databases {
     ///
     /// When the database cannot be reached.
     pub async fn self_check(&self, extent: Extent) -> Result<Vec<Finding>> {
-        self_check(&self.probe, &self.system, extent).await
+        self_check(&self.probe, &self.requests, &self.system, extent).await
     }
 
     /// The declared features that the catalogue lacks, or has of another kind, as warnings.

@@ -4,7 +4,7 @@
 //! the database and the role do not affect the check: it reads those that matter first, and then
 //! sets what it needs for its transaction.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use entity::{FeatureKind, FeaturePeriod};
 use migration::{APP_SETTINGS, CARRIER_PARAMETER, SYSTEM_ROLE, placement::SCHEMA_VERSION};
@@ -12,7 +12,7 @@ use pg::{ConnectionPool, Parameters};
 use sea_orm::{ActiveEnum, Values};
 
 use super::{Access, Transaction, pools::query_once};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 const SQL: &str = include_str!("self_check.sql");
 
@@ -93,25 +93,53 @@ impl fmt::Display for Finding {
 /// Which copies of rows the self-check compares with their sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// Those that keep suspended users and organizations out, which are few.
+    /// Copies of suspended users and of organizations that have a placement.
     Quick,
     /// All, which reads all users and organizations.
     Complete,
 }
 
-/// Runs all checks. An empty list means that there are no findings.
+/// How long a complete check may take: longer than its `statement_timeout`.
+const COMPLETE_TIMEOUT: Duration = Duration::from_secs(65);
+
+/// Runs all checks. An empty list means that there are no findings. `requests` is a pool of the app
+/// role that waits longer for an answer, for the complete check.
 ///
 /// # Errors
 ///
 /// When the catalogue cannot be read.
 pub(super) async fn self_check(
-    app: &ConnectionPool,
+    probe: &ConnectionPool,
+    requests: &ConnectionPool,
     system: &ConnectionPool,
     extent: Extent,
 ) -> Result<Vec<Finding>> {
-    let mut findings = catalogue(app, extent).await?;
-    findings.extend(login_of_system(system).await);
+    let mut findings = match extent {
+        Extent::Quick => catalogue(probe, extent).await?,
+        Extent::Complete => {
+            let complete = tokio::time::timeout(COMPLETE_TIMEOUT, catalogue(requests, extent));
+            match complete.await.unwrap_or(Err(Error::Timeout)) {
+                Err(Error::Timeout) => {
+                    let mut findings = catalogue(probe, Extent::Quick).await?;
+                    findings.push(not_compared());
+                    findings
+                }
+                complete => complete?,
+            }
+        }
+    };
+    findings.extend(login_of_system(probe, system).await);
     Ok(findings)
+}
+
+fn not_compared() -> Finding {
+    Finding {
+        severity: Severity::Warning,
+        subject: "tables auth.identities and app.organization_lookup".to_owned(),
+        problem: "could not be compared completely with the rows that they copy within 60 s"
+            .to_owned(),
+        remedy: "run tenantry doctor again while the database is less busy".to_owned(),
+    }
 }
 
 /// A feature that the program declares: its key, its kind, and the period of a meter.
@@ -211,7 +239,7 @@ pub(super) async fn check_trial_plan(app: &ConnectionPool, plan: &str) -> Result
 }
 
 /// Checks that background work can log in, and has its own role.
-async fn login_of_system(system: &ConnectionPool) -> Option<Finding> {
+async fn login_of_system(app: &ConnectionPool, system: &ConnectionPool) -> Option<Finding> {
     let asked = query_once(system, Access::Read, "SELECT current_user::text AS role", None).await;
     let role = asked.and_then(|rows| {
         let role = rows.first().map(|row| row.try_get::<_, String>("role")).transpose();
@@ -222,7 +250,10 @@ async fn login_of_system(system: &ConnectionPool) -> Option<Finding> {
         Ok(role) => format!("is not the role of background work, which logs in as {role}"),
         Err(error) => format!("cannot log in: {}", error.cause()),
     };
-    let remedy = if problem.ends_with("is not permitted to log in") {
+    let sql = "SELECT FROM pg_catalog.pg_roles WHERE rolname = $1 AND NOT rolcanlogin";
+    let without_login =
+        query_once(app, Access::Read, sql, Some(Values(vec![SYSTEM_ROLE.into()]))).await;
+    let remedy = if without_login.is_ok_and(|rows| !rows.is_empty()) {
         format!("ALTER ROLE {SYSTEM_ROLE} LOGIN")
     } else {
         "set SYSTEM_DATABASE_URL, or run tenantry migrate with the DATABASE_URL of servers"

@@ -49,7 +49,9 @@ pub async fn open_speculative<'request>(
     let (transaction, remote) = match &cached.placement {
         Placement::Database(name) => {
             // Boxed: large, and every request would carry it.
-            let begun = databases.dedicated(name)?.begin_speculative(&session_request, name);
+            let begun = async {
+                databases.dedicated(name)?.begin_speculative(&session_request, name).await
+            };
             let Ok((transaction, remote)) = Box::pin(begun).await else {
                 // The organization may have moved.
                 databases.session_cache().remove(caller, destination);

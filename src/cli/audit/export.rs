@@ -109,7 +109,7 @@ impl Export {
         loop {
             let rows = audit::page_forward(session, &filter, after.as_ref(), PAGE).await?;
             let Some(last) = rows.last() else { break };
-            if !is_read(rows.iter().try_for_each(|row| output.write(row)))? {
+            if !reader_is_open(rows.iter().try_for_each(|row| output.write(row)))? {
                 return Ok(());
             }
             after = Some(Cursor { at: last.created_at, id: last.id.0 });
@@ -119,15 +119,15 @@ impl Export {
                 eprintln!("{count} entries so far, up to {}", last.created_at);
             }
         }
-        if is_read(output.flush())? {
+        if reader_is_open(output.flush())? {
             eprintln!("exported {count} entries");
         }
         Ok(())
     }
 }
 
-/// Whether the output was written. It was not if the reader needs no more and closed the pipe.
-fn is_read(written: io::Result<()>) -> Result<bool, Failure> {
+/// Whether the reader still takes output. One that needs no more closes the pipe.
+fn reader_is_open(written: io::Result<()>) -> Result<bool, Failure> {
     match written {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),

@@ -3,7 +3,7 @@
 use pg::Client;
 
 use super::{Failure, Owner};
-use crate::cli::{owner_connection::complete, say};
+use crate::cli::{owner_connection::require_no_failures, say};
 
 /// Create the partitions of the audit log for the next months. Safe to repeat, also while servers
 /// run. Servers do the same when they start, and every six hours.
@@ -23,7 +23,7 @@ impl Partition {
                 partition(connection, &format!(" in the database {name}")).await
             })
             .await?;
-        complete(&failed)
+        require_no_failures(&failed)
     }
 }
 

@@ -10,7 +10,7 @@ use super::{Failure, Owner};
 use crate::{
     audit::Action,
     cli::{
-        owner_connection::complete,
+        owner_connection::require_no_failures,
         say,
         tenant::{MAINTENANCE_LOCK, audit_logs},
     },
@@ -52,7 +52,7 @@ impl Prune {
                 self.prune(connection, &format!(" in the database {name}")).await
             })
             .await?;
-        complete(&failed)
+        require_no_failures(&failed)
     }
 
     fn before(&self) -> DateTime<Utc> {

@@ -139,8 +139,8 @@ impl Text {
         self.append(mark, end, &item)
     }
 
-    /// Adds a line to those that begin with `prefix`, which rustfmt sorts, or below the
-    /// documentation of the file.
+    /// Adds a line after the last one that begins with `prefix`; without one, after the file's
+    /// documentation. rustfmt sorts the lines.
     pub(super) fn add_line(&mut self, prefix: &str, line: &str) -> Result<(), Failure> {
         if let Some(last) = self.last_line(prefix) {
             return self.insert_after(&last, &format!("\n{line}"));

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::{
     Failure,
-    home::{Home, change_at_home},
     organization::Organization,
+    placed_organization::{PlacedOrganization, change_in_place},
 };
 use crate::{
     audit::Action,
@@ -91,16 +91,16 @@ async fn set(
     (feature, row): (&Feature, Option<&Row>),
 ) -> Result<(), Failure> {
     let change = Change::new(ENTITLEMENTS);
-    let changed = change_at_home(owner, control, organization, change, async |home| {
-        if let Some(name) = home.organization.placement.database()
-            && Feature::find(home.connection, &feature.key).await?.is_none()
+    let changed = change_in_place(owner, control, organization, change, async |placed| {
+        if let Some(name) = placed.organization.placement.database()
+            && Feature::find(placed.connection, &feature.key).await?.is_none()
         {
             let key = &feature.key;
             return Err(Failure::new(format!(
                 "the database {name} lacks the feature {key}. Run `tenantry migrate`."
             )));
         }
-        write(&home, feature, row).await
+        write(&placed, feature, row).await
     });
     let (before, after) = changed.await?;
     let line = |known: Option<Known>| known.map(|(line, ..)| line).into_iter().collect::<Vec<_>>();
@@ -110,17 +110,17 @@ async fn set(
 
 /// Writes in the organization's database. Returns the exception before and after.
 async fn write(
-    home: &Home<'_>,
+    placed: &PlacedOrganization<'_>,
     feature: &Feature,
     row: Option<&Row>,
 ) -> Result<(Option<Known>, Option<Known>), Failure> {
-    let Home { organization, connection, .. } = home;
+    let PlacedOrganization { organization, connection, .. } = placed;
     // Takes the organization's lock.
-    let billing = home.table("billing.organization_billing");
+    let billing = placed.table("billing.organization_billing");
     let sql = format!("SELECT FROM {billing} WHERE organization_id = $1 FOR NO KEY UPDATE");
     connection.execute(&sql, &[&organization.id]).await?;
-    let exceptions = home.table("billing.organization_features");
-    let before = find(home, &exceptions, feature).await?;
+    let exceptions = placed.table("billing.organization_features");
+    let before = find(placed, &exceptions, feature).await?;
     match row {
         None => {
             let sql =
@@ -139,9 +139,9 @@ async fn write(
                 .await?;
         }
     }
-    let after = find(home, &exceptions, feature).await?;
+    let after = find(placed, &exceptions, feature).await?;
     if before != after {
-        record(home, feature, row.is_some(), before.as_ref(), after.as_ref()).await?;
+        record(placed, feature, row.is_some(), before.as_ref(), after.as_ref()).await?;
     }
     Ok((before, after))
 }
@@ -170,11 +170,11 @@ pub(super) async fn list(
 }
 
 async fn find(
-    home: &Home<'_>,
+    placed: &PlacedOrganization<'_>,
     exceptions: &str,
     feature: &Feature,
 ) -> Result<Option<Known>, Failure> {
-    let Home { organization, connection, .. } = home;
+    let PlacedOrganization { organization, connection, .. } = placed;
     let limit = limit_sql("f", "o");
     let sql = format!(
         "SELECT {}, {limit}, o.valid_until, o.reason
@@ -185,7 +185,7 @@ async fn find(
 }
 
 async fn record(
-    home: &Home<'_>,
+    placed: &PlacedOrganization<'_>,
     feature: &Feature,
     is_allowed: bool,
     before: Option<&Known>,
@@ -200,5 +200,5 @@ async fn record(
         "valid_until": after.and_then(|(.., until, _)| *until),
         "reason": after.and_then(|(.., reason)| reason.clone()),
     });
-    home.record((command, Action::BillingEntitlementChanged), metadata).await
+    placed.record((command, Action::BillingEntitlementChanged), metadata).await
 }

@@ -81,7 +81,7 @@ impl Export {
         let keys = (!self.unsigned).then(|| self.keys.keys()).transpose().map_err(Failure::new)?;
         let key = keys.as_ref().map(SecretKeys::newest);
         let organization = Organization::find(connection, &self.organization).await?;
-        let mut there = organization.at_home(owner).await?;
+        let mut there = organization.open_dedicated(owner).await?;
         let (connection, organization) = match &mut there {
             Some((connection, organization)) => (connection, &*organization),
             None => (connection, &organization),
@@ -142,13 +142,13 @@ async fn record(connection: &mut Client, organization: &Organization) -> Result<
         .await?;
     let what = ("tenantry tenant export", Action::OrganizationExported);
     let placement = Placement::from_name(&placement);
-    check_home(organization, &placement)?;
+    check_placement(organization, &placement)?;
     organization.record(&transaction, &placement, what, json!({})).await?;
     Ok(transaction.commit().await?)
 }
 
 /// Checks that the organization lives in the database of this connection.
-fn check_home(organization: &Organization, placement: &Placement) -> Result<(), Failure> {
+fn check_placement(organization: &Organization, placement: &Placement) -> Result<(), Failure> {
     if matches!(placement, Placement::Shared | Placement::Schema) {
         return Ok(());
     }
@@ -167,7 +167,7 @@ async fn write(
     let mut output = Signing::new(output, key);
     let snapshot = begin_snapshot(connection).await?;
     let organization = Organization::get(&snapshot, id).await?;
-    check_home(&organization, &organization.placement)?;
+    check_placement(&organization, &organization.placement)?;
     let header = Header {
         tenantry_export: FORMAT,
         organization_id: id,

@@ -16,14 +16,14 @@ const TRIES: u32 = 60;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Why an attempt failed.
-pub(super) enum Attempt {
+pub(super) enum AttemptError {
     /// Another transaction is in the way: a lock was not available, or it changed the same rows,
     /// deleted a referenced row, or took a key that it will release. A later attempt may succeed.
     Conflict(pg::Error),
     Failed(Failure),
 }
 
-impl From<pg::Error> for Attempt {
+impl From<pg::Error> for AttemptError {
     fn from(error: pg::Error) -> Self {
         if error.has_code(&["55P03", "40P01", "40001", "23503", "23505"]) {
             Self::Conflict(error)
@@ -33,7 +33,7 @@ impl From<pg::Error> for Attempt {
     }
 }
 
-impl From<Failure> for Attempt {
+impl From<Failure> for AttemptError {
     fn from(failure: Failure) -> Self {
         Self::Failed(failure)
     }
@@ -43,22 +43,22 @@ impl From<Failure> for Attempt {
 pub(super) async fn retry_on_conflict<C, T>(
     connection: &mut C,
     what: &str,
-    mut work: impl AsyncFnMut(&mut C) -> Result<T, Attempt>,
+    mut work: impl AsyncFnMut(&mut C) -> Result<T, AttemptError>,
 ) -> Result<T, Failure> {
     for attempt in 1.. {
         match work(connection).await {
-            Err(Attempt::Conflict(error)) if attempt == TRIES => {
+            Err(AttemptError::Conflict(error)) if attempt == TRIES => {
                 return Err(Failure::new(format!(
                     "{what}: other transactions were in the way for {TRIES} attempts. Run the command again. ({error})"
                 )));
             }
-            Err(Attempt::Conflict(_)) => {
+            Err(AttemptError::Conflict(_)) => {
                 if attempt == 1 {
                     eprintln!("{what}: waiting for other transactions …");
                 }
                 tokio::time::sleep(PAUSE).await;
             }
-            Err(Attempt::Failed(failure)) => return Err(failure),
+            Err(AttemptError::Failed(failure)) => return Err(failure),
             Ok(done) => return Ok(done),
         }
     }
@@ -71,7 +71,7 @@ pub(super) async fn exclusively<T>(
     connection: &mut Client,
     what: &str,
     writers_of: Option<Uuid>,
-    work: impl AsyncFn(&Client) -> Result<T, Attempt>,
+    work: impl AsyncFn(&Client) -> Result<T, AttemptError>,
 ) -> Result<T, Failure> {
     retry_on_conflict(connection, what, async |connection: &mut Client| {
         let transaction = connection.begin().await?;

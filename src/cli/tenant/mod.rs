@@ -3,12 +3,12 @@
 
 mod allow;
 mod export;
-mod home;
 mod import;
 mod list;
 mod locks;
 mod move_organization;
 mod organization;
+mod placed_organization;
 mod placement;
 mod prune;
 mod show;

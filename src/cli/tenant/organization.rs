@@ -79,7 +79,10 @@ impl Organization {
 
     /// Connects to the organization's dedicated database and returns the organization as it is
     /// known there. `None` if the organization lives in the control database.
-    pub(super) async fn at_home(&self, owner: &Owner) -> Result<Option<(Client, Self)>, Failure> {
+    pub(super) async fn open_dedicated(
+        &self,
+        owner: &Owner,
+    ) -> Result<Option<(Client, Self)>, Failure> {
         let Some(name) = self.placement.database() else { return Ok(None) };
         let connection = dedicated(owner, name).await?;
         let there = Self::get(&connection, self.id).await?;

@@ -29,7 +29,7 @@ impl Show {
         for remark in organization.remarks() {
             say(remark);
         }
-        let mut there = organization.at_home(owner).await?;
+        let mut there = organization.open_dedicated(owner).await?;
         let connection = there.as_mut().map_or(connection, |(connection, _)| connection);
         for table in &TenantTable::list(connection).await? {
             let sql = format!(

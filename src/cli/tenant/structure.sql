@@ -20,6 +20,11 @@ fact (own_name, is_shared, text) AS (
     FROM side s JOIN pg_attribute a ON a.attrelid = s.oid AND a.attnum > 0 AND NOT a.attisdropped
     LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
     UNION ALL
+    -- Rows are copied as texts, so the order of the columns matters.
+    SELECT s.own_name, s.is_shared, 'the column order ' || string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum)
+    FROM side s JOIN pg_attribute a ON a.attrelid = s.oid AND a.attnum > 0 AND NOT a.attisdropped
+    GROUP BY s.own_name, s.is_shared
+    UNION ALL
     SELECT s.own_name, s.is_shared,
            'constraint ' || coalesce(replace(pg_get_constraintdef(c.oid), 'REFERENCES ' || r.called || '(', 'REFERENCES ' || r.own_name || '('),
                                      pg_get_constraintdef(c.oid))

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     Failure,
-    home::{Home, change_at_home},
+    placed_organization::{PlacedOrganization, change_in_place},
     placement::Placement,
 };
 use crate::{
@@ -68,17 +68,19 @@ async fn set(
     organization: &str,
     suspension: Option<&str>,
 ) -> Result<(String, bool), Failure> {
-    change_at_home(owner, control, organization, Change::access(None), async |home| {
-        let mut has_changed = write(home.control, &home, &Placement::Shared, suspension).await?;
-        let mut records = has_changed;
-        if home.organization.placement.database().is_some() {
-            records = write(home.connection, &home, &Placement::Elsewhere, suspension).await?;
-            has_changed |= records;
+    change_in_place(owner, control, organization, Change::access(None), async |placed| {
+        let mut has_changed =
+            write(placed.control, &placed, &Placement::Shared, suspension).await?;
+        let mut must_record = has_changed;
+        if placed.organization.placement.database().is_some() {
+            must_record =
+                write(placed.connection, &placed, &Placement::Elsewhere, suspension).await?;
+            has_changed |= must_record;
         }
-        if records {
-            record(&home, suspension).await?;
+        if must_record {
+            record(&placed, suspension).await?;
         }
-        Ok((home.organization.name.clone(), has_changed))
+        Ok((placed.organization.name.clone(), has_changed))
     })
     .await
 }
@@ -86,7 +88,7 @@ async fn set(
 /// `unplaced` is where an organization without a row in `app.placements` lives.
 async fn write(
     connection: &Client,
-    home: &Home<'_>,
+    placed: &PlacedOrganization<'_>,
     unplaced: &Placement,
     suspension: Option<&str>,
 ) -> pg::Result<bool> {
@@ -96,17 +98,17 @@ async fn write(
          VALUES ($1, $2, $3, CASE WHEN $3::text IS NOT NULL THEN now() END)
          ON CONFLICT (organization_id) DO UPDATE SET suspension = excluded.suspension, suspended_at = excluded.suspended_at
          WHERE p.suspension IS DISTINCT FROM excluded.suspension",
-            &[&home.organization.id, &unplaced.name(), &suspension],
+            &[&placed.organization.id, &unplaced.name(), &suspension],
         )
         .await?;
     Ok(written == 1)
 }
 
-async fn record(home: &Home<'_>, suspension: Option<&str>) -> pg::Result<()> {
-    let before = home.organization.suspension.as_ref().map(|(suspension, _)| suspension.as_str());
+async fn record(placed: &PlacedOrganization<'_>, suspension: Option<&str>) -> pg::Result<()> {
+    let before = placed.organization.suspension.as_ref().map(|(suspension, _)| suspension.as_str());
     let (act, stored) = match suspension {
         Some(_) => (("tenantry tenant suspend", Action::OrganizationSuspended), suspension),
         None => (("tenantry tenant resume", Action::OrganizationResumed), before),
     };
-    home.record(act, json!({ "suspension": stored })).await
+    placed.record(act, json!({ "suspension": stored })).await
 }

@@ -26,7 +26,7 @@ pub(super) struct Verify {
 impl Verify {
     pub(super) async fn run(self, owner: &Owner, connection: &mut Client) -> Result<(), Failure> {
         let organization = Organization::find(connection, &self.organization).await?;
-        let faults = match organization.at_home(owner).await? {
+        let faults = match organization.open_dedicated(owner).await? {
             Some((mut there, organization)) => {
                 verify_dedicated::check(connection, &mut there, &organization).await?
             }

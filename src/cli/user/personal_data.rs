@@ -68,8 +68,8 @@ pub(super) async fn find(connection: &Client, name: &str) -> Result<UserRecord, 
     // An id is not an address, and stays as it is.
     let key = Email::parse(name).map_or_else(|| name.trim().to_lowercase(), Email::into_string);
     let sql = "SELECT id, email FROM auth.users u WHERE id::text = $1 OR email = $1
-             OR EXISTS (SELECT FROM auth.identities i WHERE i.user_id = u.id AND i.email = $1)
-         ORDER BY created_at, id";
+            OR EXISTS (SELECT FROM auth.identities i WHERE i.user_id = u.id AND i.email = $1)
+        ORDER BY created_at, id";
     let found: Vec<(Uuid, Option<String>)> = connection.query(sql, &[&key]).await?;
     match found.as_slice() {
         [] => Err(Failure::new(format!("there is no user {name}"))),
@@ -120,9 +120,9 @@ pub(super) async fn lock_memberships(
     user: Uuid,
 ) -> pg::Result<Vec<MembershipRow>> {
     let sql = "SELECT organization_id, p.placement IS NOT DISTINCT FROM 'schema'
-         FROM auth.organization_members m LEFT JOIN app.placements p USING (organization_id)
-         WHERE m.user_id = $1 AND coalesce(p.placement, CASE WHEN app.database_name() IS NULL THEN 'shared' END) IN ('shared', 'schema')
-         ORDER BY organization_id";
+        FROM auth.organization_members m LEFT JOIN app.placements p USING (organization_id)
+        WHERE m.user_id = $1 AND coalesce(p.placement, CASE WHEN app.database_name() IS NULL THEN 'shared' END) IN ('shared', 'schema')
+        ORDER BY organization_id";
     let placements: Vec<(Uuid, bool)> = connection.query(sql, &[&user]).await?;
     for (organization, in_schema) in &placements {
         let billing = if *in_schema {
@@ -134,12 +134,12 @@ pub(super) async fn lock_memberships(
         connection.execute(&sql, &[organization]).await?;
     }
     let sql = "SELECT m.id, m.organization_id, o.slug, m.role::text AS role,
-                m.role = 'owner' AND NOT EXISTS (
-                    SELECT FROM auth.organization_members other
-                    WHERE other.organization_id = m.organization_id AND other.role = 'owner' AND other.user_id <> $1)
-                AS last_owner
-         FROM auth.organization_members m JOIN app.organizations o ON o.id = m.organization_id
-         WHERE m.user_id = $1 AND m.organization_id = ANY ($2) ORDER BY o.slug";
+               m.role = 'owner' AND NOT EXISTS (
+                   SELECT FROM auth.organization_members other
+                   WHERE other.organization_id = m.organization_id AND other.role = 'owner' AND other.user_id <> $1)
+               AS last_owner
+        FROM auth.organization_members m JOIN app.organizations o ON o.id = m.organization_id
+        WHERE m.user_id = $1 AND m.organization_id = ANY ($2) ORDER BY o.slug";
     let memberships: Vec<(Uuid, Uuid, String, String, bool)> = connection
         .query(
             sql,
@@ -248,8 +248,8 @@ pub(super) async fn erase(
 pub(super) async fn block_tokens(connection: &Client, user: &UserRecord) -> pg::Result<()> {
     // The current time, because a token may have been issued since the transaction began.
     let sql = "INSERT INTO auth.erased_identities (identity, erased_at)
-         SELECT auth.identity_digest(i.issuer, i.subject), clock_timestamp() FROM auth.identities i WHERE i.user_id = $1
-         ON CONFLICT (identity) DO UPDATE SET erased_at = excluded.erased_at";
+        SELECT auth.identity_digest(i.issuer, i.subject), clock_timestamp() FROM auth.identities i WHERE i.user_id = $1
+        ON CONFLICT (identity) DO UPDATE SET erased_at = excluded.erased_at";
     connection.execute(sql, &[&user.id]).await?;
     Ok(())
 }
@@ -261,8 +261,8 @@ pub(super) async fn elsewhere(
     user: &UserRecord,
 ) -> pg::Result<Vec<(Uuid, String, i64)>> {
     let sql = "SELECT m.organization_id, substring(p.placement FROM 10), p.generation
-         FROM auth.organization_members m JOIN app.placements p USING (organization_id)
-         WHERE m.user_id = $1 AND p.placement LIKE 'database:%'";
+        FROM auth.organization_members m JOIN app.placements p USING (organization_id)
+        WHERE m.user_id = $1 AND p.placement LIKE 'database:%'";
     control.query(sql, &[&user.id]).await
 }
 

@@ -9,7 +9,7 @@ use super::{
         Access, Transaction,
         entry::{ENTER, Entered, MOST_MOVES, being_moved, entering},
     },
-    databases::DedicatedDatabases,
+    databases::{DedicatedDatabases, contradiction},
     remote::{Begun, Remote},
 };
 use crate::error::{Error, Result};
@@ -18,16 +18,19 @@ use crate::error::{Error, Result};
 const REMOTE_WAIT: Duration = Duration::from_secs(3);
 
 impl DedicatedDatabases {
-    /// Begins in the organization, if it still is where it was last seen.
+    /// Begins in the organization, if it still is where it was last seen. After an error it probably
+    /// still is there, so the database stays remembered.
     pub async fn begin_last_seen(
         self: &Arc<Self>,
         access: Access,
         organization: OrganizationId,
     ) -> Option<Begun> {
         let name = self.guess(organization)?;
-        if let Ok((begun, Entered::Here(_))) = self.begin(access, &name, Some(organization)).await {
+        let (begun, entered) = self.begin(access, &name, Some(organization)).await.ok()?;
+        if let Entered::Here(_) = entered {
             return Some(begun);
         }
+        begun.0.roll_back().await;
         self.forget(organization);
         None
     }
@@ -41,18 +44,23 @@ impl DedicatedDatabases {
         (name, generation): (&Arc<str>, Option<i64>),
     ) -> Result<Option<Begun>> {
         let (begun, entered) = self.begin(access, name, Some(organization)).await?;
-        let Entered::Elsewhere(theirs) = entered else {
-            self.remember(organization, name);
-            return Ok(Some(begun));
+        let theirs = match entered {
+            Entered::Here(_) => {
+                self.remember(organization, name);
+                return Ok(Some(begun));
+            }
+            Entered::Elsewhere(theirs) => theirs,
+            Entered::Database(other, _) => return Err(contradiction(name, &other)),
         };
         let (transaction, remote) = begun;
         transaction.roll_back().await;
-        self.settle(&remote.database, organization, (generation, theirs)).await?;
+        self.complete_move(&remote.database, organization, (generation, theirs)).await?;
         Ok(None)
     }
 
-    /// Enters the organization, for work that began in the control database. The timeout matters
-    /// because this work holds one of the few connections of background work there.
+    /// Enters the organization, for work that began in the control database. Fails at once if other
+    /// background work just failed to begin in the dedicated database. The timeout matters because
+    /// this work holds one of the few connections of background work in the control database.
     pub async fn enter(
         self: &Arc<Self>,
         organization: OrganizationId,

@@ -96,10 +96,10 @@ impl DedicatedDatabase {
     }
 
     /// All findings about the database. A fault prevents its use.
-    pub(super) async fn findings(&self) -> Vec<Finding> {
+    pub(super) async fn findings(&self, extent: Extent) -> Vec<Finding> {
         let unusable =
             |error: Error| vec![self.fault(format!("cannot be used: {}", error.cause()))];
-        self.check_all(Extent::Complete).await.unwrap_or_else(unusable)
+        self.check_all(extent).await.unwrap_or_else(unusable)
     }
 
     async fn check_all(&self, extent: Extent) -> Result<Vec<Finding>> {
@@ -115,7 +115,8 @@ impl DedicatedDatabase {
             let name = name.map_or_else(|| "no name".to_owned(), |name| format!("the name {name}"));
             return Ok(vec![self.fault(format!("has {name}"))]);
         }
-        let findings = self_check(&self.probe, &self.upkeep, extent).await?.into_iter();
+        let findings =
+            self_check(&self.probe, &self.requests, &self.upkeep, extent).await?.into_iter();
         let named = findings.map(|finding| {
             let subject = format!("database {}: {}", self.name, finding.subject);
             Finding { subject, ..finding }

@@ -14,7 +14,7 @@ use pg::{ConnectionPool, PoolState};
 use tokio::sync::Notify;
 
 use super::{
-    super::{Finding, pools::DatabaseOptions},
+    super::{Extent, Finding, pools::DatabaseOptions},
     database::{DedicatedDatabase, STALE},
 };
 use crate::error::{Error, Result};
@@ -145,8 +145,16 @@ impl DedicatedDatabases {
     }
 
     /// The findings about all databases.
-    pub async fn findings(&self) -> Vec<Finding> {
-        let each = self.all().map(|database| database.findings());
+    pub async fn findings(&self, extent: Extent) -> Vec<Finding> {
+        let each = self.all().map(|database| database.findings(extent));
         futures_util::future::join_all(each).await.concat()
     }
+}
+
+/// The error for a dedicated database that places an organization in another one, unlike the
+/// control database.
+pub(super) fn contradiction(name: &str, other: &str) -> Error {
+    Error::unavailable(format!(
+        "the database {name} places an organization in the database {other}, unlike the control database"
+    ))
 }

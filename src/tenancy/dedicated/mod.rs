@@ -1,5 +1,5 @@
-//! Dedicated databases, behind one door. No other module connects to one, and a server without
-//! `DATABASES` has no [`DedicatedDatabases`] and calls nothing here. The door is:
+//! Dedicated databases. No other module connects to one, and a server without `DATABASES` has no
+//! [`DedicatedDatabases`] and calls nothing here. Other modules call:
 //!
 //! | for | functions |
 //! | --- | --- |

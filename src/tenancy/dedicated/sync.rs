@@ -197,26 +197,27 @@ impl DedicatedDatabases {
     }
 
     /// Completes a move that was interrupted between its two commits. The organization's rows were
-    /// copied before the first commit, so any server may do this, repeatedly.
-    pub(super) async fn settle(
+    /// copied before the first commit, so any server may do this, repeatedly. The numbers are the
+    /// generations of the placement in the control database and in the dedicated one.
+    pub(super) async fn complete_move(
         &self,
         database: &DedicatedDatabase,
         organization: OrganizationId,
-        (ours, theirs): (Option<i64>, Option<i64>),
+        (control, dedicated): (Option<i64>, Option<i64>),
     ) -> Result<()> {
         let name = &database.name;
         let values = |generation: i64| Some(Values(vec![organization.0.into(), generation.into()]));
-        match (ours, theirs) {
-            (Some(ours), Some(theirs)) if theirs == ours => {
+        match (control, dedicated) {
+            (Some(control), Some(dedicated)) if dedicated == control => {
                 tracing::info!(organization = %organization.0, database = %name, "completing a move into a dedicated database");
                 let accept = "SELECT app.accept_organization($1, $2)";
-                query_once(&database.upkeep, Access::Write, accept, values(ours)).await?;
+                query_once(&database.upkeep, Access::Write, accept, values(control)).await?;
                 Ok(())
             }
-            (Some(ours), Some(theirs)) if theirs == ours + 1 => {
+            (Some(control), Some(dedicated)) if dedicated == control + 1 => {
                 tracing::info!(organization = %organization.0, database = %name, "completing a move out of a dedicated database");
                 let reclaim = "SELECT app.accept_organization($1, $2)";
-                query_once(&self.upkeep, Access::Write, reclaim, values(theirs)).await?;
+                query_once(&self.upkeep, Access::Write, reclaim, values(dedicated)).await?;
                 Ok(())
             }
             _ => Err(Error::unavailable(format!(

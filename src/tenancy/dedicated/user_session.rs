@@ -14,7 +14,7 @@ use super::{
         session_request::{OPEN, SessionRequest, get, placement_of, tenant},
     },
     database::DedicatedDatabase,
-    databases::DedicatedDatabases,
+    databases::{DedicatedDatabases, contradiction},
     remote::{Begun, Remote},
 };
 use crate::error::{Error, Result};
@@ -38,17 +38,17 @@ impl DedicatedDatabases {
     ) -> Result<Lookup> {
         let mut copied = false;
         for _ in 0..MOST_MOVES {
-            if let Some(found) = self.look(access, session_request, name, &mut copied).await? {
+            if let Some(found) = self.try_open(access, session_request, name, &mut copied).await? {
                 return Ok(found);
             }
         }
         Err(being_moved())
     }
 
-    /// Looks once. If the database refuses, the control database decides: the user may be new
+    /// Tries once. If the database refuses, the control database decides: the user may be new
     /// there, or the organization moved, or in the middle of a move. Returns `None` after that was
     /// settled.
-    async fn look(
+    async fn try_open(
         self: &Arc<Self>,
         access: Access,
         session_request: &SessionRequest,
@@ -68,9 +68,9 @@ impl DedicatedDatabases {
             Err(error) => Err(error),
         };
         // No placement has an empty name, so this opens nothing.
-        let asked = session_request.open(&self.requests, &self.system, access, None, "").await;
-        let error = match asked {
-            Ok(ours) => return self.decide(ours, there, name, copied).await,
+        let refusal = session_request.open(&self.requests, &self.system, access, None, "").await;
+        let error = match refusal {
+            Ok(refusal) => return self.resolve_refusal(refusal, there, name, copied).await,
             Err(error @ Error::Unavailable(_)) => error,
             Err(error) => return Err(error),
         };
@@ -87,7 +87,7 @@ impl DedicatedDatabases {
     }
 
     /// Follows the answer of the control database, after a dedicated database has refused.
-    async fn decide(
+    async fn resolve_refusal(
         &self,
         (transaction, row): (Transaction, Row),
         there: Result<(Row, Arc<DedicatedDatabase>)>,
@@ -108,7 +108,7 @@ impl DedicatedDatabases {
             transaction.roll_back().await;
             let generation = |row| get(row, "placement_generation");
             let generations = (generation(&row)?, generation(&refusal)?);
-            self.settle(&database, organization, generations).await?;
+            self.complete_move(&database, organization, generations).await?;
             return Ok(None);
         }
         if *copied {
@@ -177,11 +177,13 @@ impl DedicatedDatabases {
                 // Accepted or revoked in that database, and not yet synced to the control database.
                 return Ok(Err(error));
             }
-            let Entered::Elsewhere(theirs) = Entered::read(&rows, Some(organization))? else {
-                return Ok(Ok((transaction, remote)));
+            let theirs = match Entered::read(&rows, Some(organization))? {
+                Entered::Here(_) => return Ok(Ok((transaction, remote))),
+                Entered::Elsewhere(theirs) => theirs,
+                Entered::Database(other, _) => return Err(contradiction(name, &other)),
             };
             transaction.roll_back().await;
-            self.settle(&database, organization, (generation, theirs)).await?;
+            self.complete_move(&database, organization, (generation, theirs)).await?;
         }
         Err(being_moved())
     }

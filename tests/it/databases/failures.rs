@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
+use entity::OrganizationId;
 use serde_json::json;
+use tenantry::tenancy::Extent;
 
 use super::{
     acme_in_eu,
     routing::{NAMES, create, served},
 };
-use crate::support::{App, AppSettings, app::token, placement::GLOBEX};
+use crate::support::{App, AppSettings, app::token, database::Database, placement::GLOBEX};
 
 #[tokio::test]
 async fn an_interrupted_move_is_completed_by_the_next_request() {
@@ -77,7 +79,7 @@ async fn requests_to_a_misconfigured_database_are_rejected_and_others_are_not() 
         let settings = AppSettings { dedicated: vec![eu.clone()], ..AppSettings::default() };
         let app = App::on(app.database.clone(), settings).await;
         refused(&app).await;
-        assert_eq!(app.service.databases.findings_of_databases().await.len(), 1);
+        assert_eq!(app.service.databases.findings_of_databases(Extent::Complete).await.len(), 1);
         eu.database.execute(repair).await;
         // The result of a check is cached for a second.
         tokio::time::sleep(Duration::from_millis(1_100)).await;
@@ -91,7 +93,7 @@ async fn requests_to_a_misconfigured_database_are_rejected_and_others_are_not() 
     // A server without this database in its settings.
     let other = App::on(app.database.clone(), AppSettings::default()).await;
     refused(&other).await;
-    assert!(other.service.databases.findings_of_databases().await.is_empty());
+    assert!(other.service.databases.findings_of_databases(Extent::Complete).await.is_empty());
 }
 
 #[tokio::test]
@@ -118,6 +120,15 @@ async fn an_unavailable_database_is_not_contacted_for_organizations_elsewhere() 
         .assert_refused(404, "NOT_FOUND");
 }
 
+/// SQL for another database.
+fn allow_connections(database: &Database, allowed: bool) -> String {
+    format!(
+        "ALTER DATABASE {0} ALLOW_CONNECTIONS {allowed};
+         SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{0}'",
+        database.name
+    )
+}
+
 #[tokio::test]
 async fn calls_are_leased_and_returned_without_the_control_database() {
     let Some((control, eu)) = acme_in_eu().await else { return };
@@ -130,21 +141,29 @@ async fn calls_are_leased_and_returned_without_the_control_database() {
     let app = App::on(control, settings).await;
     let owner = app.user("globex-owner");
     owner.data(NAMES).await;
-    let allow = |allowed: bool| {
-        format!(
-            "ALTER DATABASE {0} ALLOW_CONNECTIONS {allowed};
-             SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{0}'",
-            app.database.name
-        )
-    };
-    eu.database.execute(&allow(false)).await;
+    eu.database.execute(&allow_connections(&app.database, false)).await;
     for _ in 0..3 {
         owner.data(NAMES).await;
     }
     app.service.meter.give_back().await;
     let used = "SELECT used FROM billing.usage";
     assert_eq!(eu.database.exactly::<i64>(used).await, 4);
-    eu.database.execute(&allow(true)).await;
+    eu.database.execute(&allow_connections(&app.database, true)).await;
+}
+
+#[tokio::test]
+async fn a_database_that_fails_once_is_remembered() {
+    let Some((control, eu)) = acme_in_eu().await else { return };
+    control.move_to(GLOBEX.parse().unwrap(), &eu).await;
+    let settings = AppSettings { dedicated: vec![eu.clone()], ..AppSettings::default() };
+    let app = App::on(control, settings).await;
+    app.user("globex-owner").data(NAMES).await;
+    let globex = OrganizationId(GLOBEX.parse().unwrap());
+    assert!(app.service.databases.is_in_dedicated_database(globex));
+    app.database.execute(&allow_connections(&eu.database, false)).await;
+    app.service.meter.give_back().await;
+    assert!(app.service.databases.is_in_dedicated_database(globex));
+    app.database.execute(&allow_connections(&eu.database, true)).await;
 }
 
 #[tokio::test]

@@ -64,6 +64,14 @@ async fn every_fault_of_a_dedicated_schema_is_reported() {
             format!("ALTER TABLE {SCHEMA}.usage OWNER TO postgres"),
             "usage lacks owner tenantry_owner",
         ),
+        (
+            format!(
+                "ALTER TABLE {SCHEMA}.projects RENAME created_at TO x;
+                 ALTER TABLE {SCHEMA}.projects RENAME updated_at TO created_at;
+                 ALTER TABLE {SCHEMA}.projects RENAME x TO updated_at"
+            ),
+            "projects lacks the column order organization_id, ",
+        ),
     ];
     for (number, (sql, expected)) in structure.iter().enumerate() {
         database.execute(sql).await;

@@ -6,7 +6,7 @@ use pg::Client;
 use uuid::Uuid;
 
 use super::{
-    organization_move::{Ends, OrganizationMove, Route},
+    organization_move::{MoveConnections, OrganizationMove},
     stale_copy,
 };
 use crate::cli::{
@@ -20,22 +20,23 @@ use crate::cli::{
 
 impl OrganizationMove {
     /// Whether writers already record changes, so that the copy belongs to this move.
-    pub(super) async fn is_begun(&self, ends: &Ends<'_>) -> Result<bool, Failure> {
+    pub(super) async fn is_begun(
+        &self,
+        connections: &MoveConnections<'_>,
+    ) -> Result<bool, Failure> {
         let is_begun = self.organization.moving_to.is_some();
-        match (self.route(), &ends.there) {
-            (Route::Back, Some(there)) => {
-                let there = Organization::get(there, self.organization.id).await?;
-                Ok(is_begun && there.moving_to.is_some())
-            }
-            _ => Ok(is_begun),
+        if let MoveConnections::FromDedicated { dedicated, .. } = connections {
+            let there = Organization::get(dedicated, self.organization.id).await?;
+            return Ok(is_begun && there.moving_to.is_some());
         }
+        Ok(is_begun)
     }
 
     /// Starts the move. From here on writers record their changes at the source. The target counts
     /// as a stale copy until it has been cleared.
-    pub(super) async fn begin(&self, ends: &mut Ends<'_>) -> Result<(), Failure> {
+    pub(super) async fn begin(&self, connections: &mut MoveConnections<'_>) -> Result<(), Failure> {
         let id = self.organization.id;
-        exclusively(ends.control, "starting the move", Some(id), async |control| {
+        exclusively(connections.control(), "starting the move", Some(id), async |control| {
             delete_changes(control, id).await?;
             control
                 .execute(
@@ -52,8 +53,8 @@ impl OrganizationMove {
             Ok(())
         })
         .await?;
-        let (Route::Back, Some(there)) = (self.route(), &mut ends.there) else { return Ok(()) };
-        let started = exclusively(there, "starting the move", Some(id), async |there| {
+        let MoveConnections::FromDedicated { dedicated, .. } = connections else { return Ok(()) };
+        let started = exclusively(dedicated, "starting the move", Some(id), async |there| {
             delete_changes(there, id).await?;
             let started = there
                 .execute(
@@ -69,19 +70,21 @@ impl OrganizationMove {
 
     /// Clears rows at the target that are not a copy of this move. Creates the schema, or
     /// introduces the organization to the dedicated database.
-    pub(super) async fn prepare(&self, ends: &mut Ends<'_>) -> Result<(), Failure> {
-        let now = Organization::get(ends.control, self.organization.id).await?;
+    pub(super) async fn prepare(
+        &self,
+        connections: &mut MoveConnections<'_>,
+    ) -> Result<(), Failure> {
+        let now = Organization::get(connections.control(), self.organization.id).await?;
         let is_stale = now.old_placement.as_ref() == Some(&self.target);
         if is_stale {
-            let there = ends.there.as_deref_mut();
-            stale_copy::remove(ends.control, there, &now, &self.target).await?;
+            let (control, dedicated) = connections.each();
+            stale_copy::remove(control, dedicated, &now, &self.target).await?;
         }
-        match (&self.target, &mut ends.there) {
-            (Placement::Database(_), Some(there)) => self.introduce(there).await,
-            (Placement::Schema, _)
-                if is_stale || now.version.as_ref() != Some(&*SCHEMA_VERSION) =>
-            {
-                create_schema(ends.control, now.id).await
+        let is_outdated = is_stale || now.version.as_ref() != Some(&*SCHEMA_VERSION);
+        match connections {
+            MoveConnections::ToDedicated { dedicated, .. } => self.introduce(dedicated).await,
+            MoveConnections::Within(control) if is_outdated && self.target == Placement::Schema => {
+                create_schema(control, now.id).await
             }
             _ => Ok(()),
         }

@@ -1,19 +1,22 @@
 //! Applies pending changes to the copy: reads the changed rows in one snapshot of the source,
 //! writes them in one transaction at the target, and only then deletes the changes. Applying them
 //! twice is harmless. A row that changes meanwhile is recorded again, for the next round.
+//!
+//! The writing transaction sees current rows, so a parent that was deleted after the snapshot fails
+//! it with a foreign key violation, and the round is repeated.
 
 use pg::Client;
 use uuid::Uuid;
 
 use super::{
     directory_sync::sync_directory,
-    organization_move::{Ends, OrganizationMove, Route},
+    organization_move::{MoveConnections, OrganizationMove},
     users,
 };
 use crate::cli::{
     Failure,
     tenant::{
-        locks::{Attempt, begin_copying, begin_snapshot, retry_on_conflict},
+        locks::{AttemptError, begin_copying, begin_snapshot, retry_on_conflict},
         table_rows::TableRows,
     },
 };
@@ -29,19 +32,32 @@ pub(super) struct Changed<'rows> {
     pub(super) rows: &'rows TableRows,
     /// The keys as JSON.
     keys: String,
-    /// The rows as they are now, without deleted ones.
-    pub(super) content: Vec<String>,
+    /// The rows at the source, without deleted ones. `None` if they were not read: the source is in
+    /// the database of the target.
+    content: Option<Vec<String>>,
+}
+
+impl Changed<'_> {
+    /// Copies the users that the rows refer to.
+    pub(super) async fn copy_users(&self, control: &Client, there: &Client) -> pg::Result<()> {
+        let content = self.content.as_deref().unwrap_or_default();
+        users::copy_missing(control, there, self.rows, content).await
+    }
 }
 
 impl OrganizationMove {
     /// Applies pending changes until few are left.
-    pub(super) async fn catch_up(&self, ends: &mut Ends<'_>) -> Result<(), Failure> {
+    pub(super) async fn catch_up(
+        &self,
+        connections: &mut MoveConnections<'_>,
+    ) -> Result<(), Failure> {
         loop {
-            let changes =
-                retry_on_conflict(ends, "applying changes", async |ends: &mut Ends<'_>| {
-                    self.apply_changes(ends).await
-                })
-                .await?;
+            let changes = retry_on_conflict(
+                connections,
+                "applying changes",
+                async |connections: &mut MoveConnections<'_>| self.apply_changes(connections).await,
+            )
+            .await?;
             if changes > 0 {
                 eprintln!("applied {changes} pending changes");
             }
@@ -52,30 +68,34 @@ impl OrganizationMove {
     }
 
     /// Applies one round. Returns how many changes it had.
-    async fn apply_changes(&self, ends: &mut Ends<'_>) -> Result<usize, Attempt> {
-        let snapshot = begin_snapshot(self.source_of(ends)).await?;
+    async fn apply_changes(
+        &self,
+        connections: &mut MoveConnections<'_>,
+    ) -> Result<usize, AttemptError> {
+        let snapshot = begin_snapshot(connections.source()).await?;
         let (numbers, mut changed) = self.read_changes(&snapshot).await?;
         snapshot.commit().await?;
-        match (self.route(), ends.both()) {
-            (Route::Back, Some((control, there))) => {
+        match connections {
+            MoveConnections::FromDedicated { control, dedicated } => {
                 // Directory sync has all changes that were recorded until now, and more.
-                let transaction = there.begin().await?;
+                let transaction = dedicated.begin().await?;
                 sync_directory(control, &transaction, &self.organization).await?;
                 transaction.commit().await?;
             }
-            (Route::Out, Some((control, there))) => {
+            MoveConnections::ToDedicated { control, dedicated } => {
                 for one in &changed {
-                    users::copy_missing(control, there, one.rows, &one.content).await?;
+                    one.copy_users(control, dedicated).await?;
                 }
             }
-            _ => {}
+            MoveConnections::Within(_) => {}
         }
         // Writers may change mirrored rows at the same time, so the switch compares them.
         changed.retain(|one| self.copies(one.rows));
-        let transaction = begin_copying(self.target_of(ends)).await?;
+        let transaction = begin_copying(connections.target()).await?;
         self.write_changes(&transaction, &changed).await?;
         transaction.commit().await?;
-        self.source_of(ends)
+        connections
+            .source()
             .execute(
                 "DELETE FROM app.pending_changes WHERE organization_id = $1 AND number = ANY ($2)",
                 &[&self.organization.id, &numbers],
@@ -86,6 +106,26 @@ impl OrganizationMove {
 
     /// Returns the numbers of pending changes and the current rows of the source, parents first.
     pub(super) async fn read_changes(
+        &self,
+        source: &Client,
+    ) -> pg::Result<(Vec<i64>, Vec<Changed<'_>>)> {
+        let (numbers, mut changed) = self.changed_keys(source).await?;
+        for one in &mut changed {
+            let rows = one.rows;
+            let sql = format!(
+                "SELECT coalesce(array_agg(s::text), '{{}}') FROM {} s JOIN ({}) k ON {} WHERE s.{} = $1",
+                self.source(&rows.table),
+                rows.keyed(2),
+                rows.same("s", "k"),
+                rows.table.owner_column(),
+            );
+            one.content = Some(source.query_one(&sql, &[&self.organization.id, &one.keys]).await?);
+        }
+        Ok((numbers, changed))
+    }
+
+    /// The same without the rows.
+    pub(super) async fn changed_keys(
         &self,
         source: &Client,
     ) -> pg::Result<(Vec<i64>, Vec<Changed<'_>>)> {
@@ -103,15 +143,7 @@ impl OrganizationMove {
                     &[&id, &numbers, &rows.table.base_name()],
                 )
                 .await?;
-            let sql = format!(
-                "SELECT coalesce(array_agg(s::text), '{{}}') FROM {} s JOIN ({}) k ON {} WHERE s.{} = $1",
-                self.source(&rows.table),
-                rows.keyed(2),
-                rows.same("s", "k"),
-                rows.table.owner_column(),
-            );
-            let content = source.query_one(&sql, &[&id, &keys]).await?;
-            changed.push(Changed { rows, keys, content });
+            changed.push(Changed { rows, keys, content: None });
         }
         Ok((numbers, changed))
     }
@@ -121,14 +153,14 @@ impl OrganizationMove {
         &self,
         target: &Client,
         changed: &[Changed<'_>],
-    ) -> Result<(), Attempt> {
+    ) -> Result<(), AttemptError> {
         for one in changed.iter().rev() {
-            self.execute(target, one, &self.deletion(one.rows)).await?;
+            self.execute(target, one, &self.deletion(one)).await?;
         }
         for one in changed {
             // Updates first: they may free a unique key, such as that of a revoked invitation.
-            self.execute(target, one, &self.update(one.rows)).await?;
-            self.execute(target, one, &self.insertion(one.rows)).await?;
+            self.execute(target, one, &self.update(one)).await?;
+            self.execute(target, one, &self.insertion(one)).await?;
         }
         self.check_changes(target, changed).await
     }
@@ -138,14 +170,17 @@ impl OrganizationMove {
         &self,
         target: &Client,
         changed: &[Changed<'_>],
-    ) -> Result<(), Attempt> {
+    ) -> Result<(), AttemptError> {
         let mut faults = Vec::new();
         for one in changed {
             let sql = format!(
-                "WITH here AS (SELECT v AS content FROM unnest($3::text[]) v),
-                      there AS (SELECT t::text AS content FROM {} t JOIN ({}) k ON {} WHERE t.{} = $1)
+                "WITH here AS (SELECT {} FROM ({}) s),
+                      there AS (SELECT {} FROM {} t JOIN ({}) k ON {} WHERE t.{} = $1)
                  SELECT EXISTS (SELECT * FROM here EXCEPT ALL SELECT * FROM there)
                      OR EXISTS (SELECT * FROM there EXCEPT ALL SELECT * FROM here)",
+                one.rows.text("s"),
+                self.current(one),
+                one.rows.text("t"),
                 self.target(&one.rows.table),
                 one.rows.keyed(2),
                 one.rows.same("t", "k"),
@@ -166,8 +201,24 @@ impl OrganizationMove {
         Ok(())
     }
 
-    /// $1 is the organization, $2 the keys, $3 the rows.
-    fn deletion(&self, rows: &TableRows) -> String {
+    /// The changed rows at the source. $1 is the organization, $2 the keys, $3 the content.
+    fn current(&self, one: &Changed<'_>) -> String {
+        let rows = one.rows;
+        if one.content.is_some() {
+            return rows.parsed(3);
+        }
+        format!(
+            "SELECT {} FROM {} s JOIN ({}) k ON {} WHERE s.{} = $1 AND $3::text[] IS NULL",
+            rows.columns("s"),
+            self.source(&rows.table),
+            rows.keyed(2),
+            rows.same("s", "k"),
+            rows.table.owner_column(),
+        )
+    }
+
+    fn deletion(&self, one: &Changed<'_>) -> String {
+        let rows = one.rows;
         // EXCEPT, because for NOT EXISTS PostgreSQL underestimates both sets and would parse all
         // rows again for each key.
         format!(
@@ -175,31 +226,33 @@ impl OrganizationMove {
             self.target(&rows.table),
             rows.keyed(2),
             rows.keys("s"),
-            rows.parsed(3),
+            self.current(one),
             rows.same("t", "k"),
             rows.table.owner_column(),
         )
     }
 
-    fn update(&self, rows: &TableRows) -> String {
+    fn update(&self, one: &Changed<'_>) -> String {
+        let rows = one.rows;
         format!(
             "UPDATE {} t SET ({}) = ROW({}) FROM ({}) s WHERE {} AND t.{} = $1 AND $2::text IS NOT NULL",
             self.target(&rows.table),
             rows.columns(""),
             rows.columns("s"),
-            rows.parsed(3),
+            self.current(one),
             rows.same("t", "s"),
             rows.table.owner_column(),
         )
     }
 
-    fn insertion(&self, rows: &TableRows) -> String {
+    fn insertion(&self, one: &Changed<'_>) -> String {
+        let rows = one.rows;
         format!(
             "INSERT INTO {target} ({}) SELECT {} FROM ({}) s
              WHERE s.{} = $1 AND $2::text IS NOT NULL AND NOT EXISTS (SELECT FROM {target} t WHERE {})",
             rows.columns(""),
             rows.columns("s"),
-            rows.parsed(3),
+            self.current(one),
             rows.table.owner_column(),
             rows.same("t", "s"),
             target = self.target(&rows.table),

@@ -6,7 +6,7 @@ use pg::Client;
 use super::{
     changes::check,
     directory_sync::LOCK,
-    organization_move::{Ends, OrganizationMove},
+    organization_move::{MoveConnections, OrganizationMove},
 };
 use crate::cli::{
     Failure, say,
@@ -18,11 +18,12 @@ use crate::cli::{
 
 impl OrganizationMove {
     /// Returns how many rows were compared.
-    pub(super) async fn compare(&self, ends: &mut Ends<'_>) -> Result<i64, Failure> {
-        if ends.there.is_none() {
-            let snapshot = begin_snapshot(ends.control).await?;
-            let all: Vec<_> = self.rows.iter().collect();
-            return self.compare_rows(&snapshot, &snapshot, &all).await;
+    pub(super) async fn compare(
+        &self,
+        connections: &mut MoveConnections<'_>,
+    ) -> Result<i64, Failure> {
+        if let MoveConnections::Within(_) = connections {
+            return self.compare_tables(connections, &self.rows.iter().collect::<Vec<_>>()).await;
         }
         let (copied, directory): (Vec<_>, Vec<_>) =
             self.rows.iter().partition(|rows| self.copies(rows));
@@ -31,22 +32,29 @@ impl OrganizationMove {
             // Pauses directory sync of servers. Writers of the directory wait meanwhile, but it is
             // small.
             let lock = format!("SELECT pg_advisory_lock({LOCK})");
-            self.source_of(ends).batch(&lock).await?;
-            self.catch_up(ends).await?;
-            count += self.compare_databases(ends, &directory).await?;
+            connections.source().batch(&lock).await?;
+            self.catch_up(connections).await?;
+            count += self.compare_tables(connections, &directory).await?;
             let unlock = format!("SELECT pg_advisory_unlock({LOCK})");
-            self.source_of(ends).batch(&unlock).await?;
+            connections.source().batch(&unlock).await?;
         }
-        Ok(count + self.compare_databases(ends, &copied).await?)
+        Ok(count + self.compare_tables(connections, &copied).await?)
     }
 
-    /// Compares tables of two databases. Only this command writes to the target.
-    async fn compare_databases(
+    /// Compares tables. Only this command writes to the target.
+    async fn compare_tables(
         &self,
-        ends: &mut Ends<'_>,
+        connections: &mut MoveConnections<'_>,
         tables: &[&TableRows],
     ) -> Result<i64, Failure> {
-        let Some((source, target)) = self.sides(ends) else { return Ok(0) };
+        let (source, target) = match connections {
+            MoveConnections::Within(control) => {
+                let snapshot = begin_snapshot(control).await?;
+                return self.compare_rows(&snapshot, &snapshot, tables).await;
+            }
+            MoveConnections::ToDedicated { control, dedicated } => (control, dedicated),
+            MoveConnections::FromDedicated { control, dedicated } => (dedicated, control),
+        };
         let snapshot = begin_snapshot(source).await?;
         self.compare_rows(&snapshot, target, tables).await
     }

@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use pg::Client;
 
 use super::{
-    organization_move::{Ends, OrganizationMove, Route},
+    organization_move::{MoveConnections, OrganizationMove},
     users,
 };
 use crate::cli::{
     Failure,
     tenant::{
-        locks::{Attempt, begin_copying, retry_on_conflict},
+        locks::{AttemptError, begin_copying, retry_on_conflict},
         table_rows::TableRows,
     },
 };
@@ -25,15 +25,22 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(2);
 
 impl OrganizationMove {
     /// Copies a table and continues after the last row at the target.
-    pub(super) async fn copy(&self, ends: &mut Ends<'_>, rows: &TableRows) -> Result<(), Failure> {
-        let mut last = self.last(ends, rows).await?;
+    pub(super) async fn copy(
+        &self,
+        connections: &mut MoveConnections<'_>,
+        rows: &TableRows,
+    ) -> Result<(), Failure> {
+        let mut last = self.last(connections, rows).await?;
         let (mut count, mut reported) = (0, Instant::now());
         loop {
-            let (copied, next) =
-                retry_on_conflict(ends, &rows.table.name, async |ends: &mut Ends<'_>| {
-                    self.batch(ends, rows, last.as_deref()).await
-                })
-                .await?;
+            let (copied, next) = retry_on_conflict(
+                connections,
+                &rows.table.name,
+                async |connections: &mut MoveConnections<'_>| {
+                    self.batch(connections, rows, last.as_deref()).await
+                },
+            )
+            .await?;
             count += copied;
             if copied < BATCH {
                 eprintln!("{}: {count} rows copied", rows.table.name);
@@ -49,9 +56,14 @@ impl OrganizationMove {
 
     /// The key of the last row at the target, as SQL literals. `None` if another database may sort
     /// the key differently.
-    async fn last(&self, ends: &mut Ends<'_>, rows: &TableRows) -> pg::Result<Option<String>> {
-        let target = self.target_of(ends);
-        if self.route() != Route::Within && has_collation(target, rows).await? {
+    async fn last(
+        &self,
+        connections: &mut MoveConnections<'_>,
+        rows: &TableRows,
+    ) -> pg::Result<Option<String>> {
+        let is_between_databases = !matches!(connections, MoveConnections::Within(_));
+        let target = connections.target();
+        if is_between_databases && has_collation(target, rows).await? {
             return Ok(None);
         }
         let sql = format!(
@@ -68,10 +80,10 @@ impl OrganizationMove {
     /// with one that was deleted at the source meanwhile: pending changes cover both.
     async fn batch(
         &self,
-        ends: &mut Ends<'_>,
+        connections: &mut MoveConnections<'_>,
         rows: &TableRows,
         last: Option<&str>,
-    ) -> Result<(i64, Option<String>), Attempt> {
+    ) -> Result<(i64, Option<String>), AttemptError> {
         let (id, owner, columns) =
             (&self.organization.id, rows.table.owner_column(), rows.columns(""));
         let target = self.target(&rows.table);
@@ -87,12 +99,12 @@ impl OrganizationMove {
             constants(rows),
             descending(rows)
         );
-        if self.route() == Route::Within {
+        if let MoveConnections::Within(control) = connections {
             let sql = format!(
                 "WITH {batch}, copied AS (INSERT INTO {target} ({columns}) SELECT {columns} FROM batch ON CONFLICT DO NOTHING)
                  SELECT (SELECT count(*) FROM batch), {next}"
             );
-            let transaction = begin_copying(ends.control).await?;
+            let transaction = begin_copying(control).await?;
             let copied = transaction.query_one(&sql, &[id, &BATCH]).await?;
             transaction.commit().await?;
             return Ok(copied);
@@ -101,15 +113,15 @@ impl OrganizationMove {
             "WITH {batch} SELECT (SELECT coalesce(array_agg(b::text), '{{}}') FROM batch b), {next}"
         );
         let (content, next): (Vec<String>, Option<String>) =
-            self.source_of(ends).query_one(&sql, &[id, &BATCH]).await?;
-        if let (Route::Out, Some((control, there))) = (self.route(), ends.both()) {
-            users::copy_missing(control, there, rows, &content).await?;
+            connections.source().query_one(&sql, &[id, &BATCH]).await?;
+        if let MoveConnections::ToDedicated { control, dedicated } = connections {
+            users::copy_missing(control, dedicated, rows, &content).await?;
         }
         let sql = format!(
             "INSERT INTO {target} ({columns}) SELECT {columns} FROM ({}) s WHERE s.{owner} = $1 ON CONFLICT DO NOTHING",
             rows.parsed(2),
         );
-        let transaction = begin_copying(self.target_of(ends)).await?;
+        let transaction = begin_copying(connections.target()).await?;
         transaction.execute(&sql, &[id, &content]).await?;
         transaction.commit().await?;
         Ok((i64::try_from(content.len()).unwrap_or(i64::MAX), next))

@@ -5,7 +5,7 @@ use pg::Client;
 
 use crate::cli::{
     Failure,
-    tenant::{locks::Attempt, organization::Organization},
+    tenant::{locks::AttemptError, organization::Organization},
 };
 
 /// The lock that directory sync holds in the dedicated database.
@@ -17,7 +17,7 @@ pub(super) async fn sync_directory(
     control: &Client,
     there: &Client,
     organization: &Organization,
-) -> Result<(), Attempt> {
+) -> Result<(), AttemptError> {
     let (numbers, changes): (Vec<i64>, String) = there
         .query_one(
             "WITH changes AS MATERIALIZED (

@@ -1,4 +1,4 @@
-//! Ends a move that does not run any more: completes an interrupted switch, or cancels the move.
+//! Completes or cancels a move whose command has ended.
 
 use pg::Client;
 

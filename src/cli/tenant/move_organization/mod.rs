@@ -35,7 +35,7 @@ use super::{
 use crate::cli::{owner_connection::Owner, say};
 pub(super) use directory_sync::LOCK as DIRECTORY_LOCK;
 use finish::{cancel, finish};
-use organization_move::{Ends, OrganizationMove, Route};
+use organization_move::{MoveConnections, OrganizationMove};
 use switch::{SwitchTerms, Switched};
 pub(in crate::cli) use users::copy as copy_users;
 pub(super) use users::{members, outdated_users};
@@ -101,8 +101,8 @@ impl Move {
         organization.check_version()?;
         let rows = TableRows::of_all(control).await?;
         let moving = OrganizationMove { organization, target: self.to.clone(), rows };
-        let ends = &mut Ends { control, there: there.as_mut() };
-        Box::pin(moving.run(ends, self.keep_source_days)).await?;
+        let mut connections = MoveConnections::new(&moving, control, there.as_mut())?;
+        Box::pin(moving.run(&mut connections, self.keep_source_days)).await?;
         if self.drop_source {
             let moved = Organization::get(control, id).await?;
             drop_copy(control, there.as_mut(), &moved).await?;
@@ -195,34 +195,39 @@ pub(super) async fn open(
 }
 
 impl OrganizationMove {
-    async fn run(&self, ends: &mut Ends<'_>, keep_days: u16) -> Result<(), Failure> {
+    async fn run(
+        &self,
+        connections: &mut MoveConnections<'_>,
+        keep_days: u16,
+    ) -> Result<(), Failure> {
         let Organization { id, name, .. } = &self.organization;
-        if self.is_begun(ends).await? {
+        if self.is_begun(connections).await? {
             eprintln!("continuing the move of {name}");
         } else {
-            self.begin(ends).await?;
+            self.begin(connections).await?;
         }
         wait_for_older_transactions(
-            self.source_of(ends),
+            connections.source(),
             "transactions that began before the move",
             "l.locktype = 'relation' AND l.mode = 'RowExclusiveLock' AND l.relation = ANY ($1::regclass[]::oid[])",
             &self.rows.iter().map(|rows| self.source(&rows.table)).collect::<Vec<_>>(),
         )
         .await?;
-        self.prepare(ends).await?;
-        self.copy_all(ends).await?;
-        let responses_since = self.copy_responses(ends).await?;
-        self.catch_up(ends).await?;
-        let count = self.compare(ends).await?;
+        self.prepare(connections).await?;
+        self.check_structure(connections).await?;
+        self.copy_all(connections).await?;
+        let responses_since = self.copy_responses(connections).await?;
+        self.catch_up(connections).await?;
+        let count = self.compare(connections).await?;
         let terms = SwitchTerms { keep_days, count, responses_since };
         let mut done = loop {
-            self.catch_up(ends).await?;
-            if let Some(done) = self.switch(ends, &terms).await? {
+            self.catch_up(connections).await?;
+            if let Some(done) = self.switch(connections, &terms).await? {
                 break done;
             }
         };
         let started = Instant::now();
-        if let Some((control, there)) = ends.both() {
+        if let (control, Some(there)) = connections.each() {
             let moved = Organization::get(control, *id).await?;
             finish(control, there, &moved).await?;
         }
@@ -231,23 +236,27 @@ impl OrganizationMove {
         Ok(())
     }
 
-    async fn copy_all(&self, ends: &mut Ends<'_>) -> Result<(), Failure> {
-        if self.route() == Route::Out {
-            retry_on_conflict(ends, "copying the catalogue", async |ends: &mut Ends<'_>| {
-                if let Some((control, there)) = ends.both() {
-                    dedicated::copy_catalogue(control, there).await?;
-                }
-                Ok(())
-            })
+    async fn copy_all(&self, connections: &mut MoveConnections<'_>) -> Result<(), Failure> {
+        if let MoveConnections::ToDedicated { .. } = connections {
+            retry_on_conflict(
+                connections,
+                "copying the catalogue",
+                async |connections: &mut MoveConnections<'_>| {
+                    if let (control, Some(there)) = connections.each() {
+                        dedicated::copy_catalogue(control, there).await?;
+                    }
+                    Ok(())
+                },
+            )
             .await?;
         }
         for rows in self.rows.iter().filter(|rows| self.copies(rows)) {
-            self.copy(ends, rows).await?;
+            self.copy(connections, rows).await?;
         }
         if self.target != Placement::Shared {
             for rows in &self.rows {
                 let analyze = format!("ANALYZE {}", self.target(&rows.table));
-                self.target_of(ends).batch(&analyze).await?;
+                connections.target().batch(&analyze).await?;
             }
         }
         Ok(())

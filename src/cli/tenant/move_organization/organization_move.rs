@@ -17,77 +17,77 @@ pub(super) struct OrganizationMove {
     pub(super) rows: Vec<TableRows>,
 }
 
-/// The way that a move takes.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Route {
+/// The connections of a move, by its route.
+pub(super) enum MoveConnections<'c> {
     /// Between the shared tables and a schema of the control database.
-    Within,
+    Within(&'c mut Client),
     /// To a dedicated database.
-    Out,
+    ToDedicated { control: &'c mut Client, dedicated: &'c mut Client },
     /// From a dedicated database to the control database.
-    Back,
+    FromDedicated { control: &'c mut Client, dedicated: &'c mut Client },
 }
 
-/// The connections of a move.
-pub(super) struct Ends<'c> {
-    pub(super) control: &'c mut Client,
-    /// The dedicated database of a cross-database move.
-    pub(super) there: Option<&'c mut Client>,
-}
+impl<'c> MoveConnections<'c> {
+    pub(super) fn new(
+        moving: &OrganizationMove,
+        control: &'c mut Client,
+        dedicated: Option<&'c mut Client>,
+    ) -> Result<Self, Failure> {
+        let OrganizationMove { organization, target, .. } = moving;
+        match (organization.placement.database(), target.database(), dedicated) {
+            (None, None, _) => Ok(Self::Within(control)),
+            (None, Some(_), Some(dedicated)) => Ok(Self::ToDedicated { control, dedicated }),
+            (Some(_), _, Some(dedicated)) => Ok(Self::FromDedicated { control, dedicated }),
+            (None, Some(name), None) | (Some(name), _, None) => {
+                Err(Failure::new(format!("there is no connection to the database {name}")))
+            }
+        }
+    }
 
-impl Ends<'_> {
-    /// Control database and dedicated database; `None` for a move within the control database.
-    pub(super) fn both(&mut self) -> Option<(&mut Client, &mut Client)> {
-        Some((self.control, self.there.as_deref_mut()?))
+    /// The control database, and the dedicated database of a move between databases.
+    pub(super) fn each(&mut self) -> (&mut Client, Option<&mut Client>) {
+        match self {
+            Self::Within(control) => (control, None),
+            Self::ToDedicated { control, dedicated }
+            | Self::FromDedicated { control, dedicated } => (control, Some(dedicated)),
+        }
+    }
+
+    pub(super) fn control(&mut self) -> &mut Client {
+        self.each().0
+    }
+
+    pub(super) fn source(&mut self) -> &mut Client {
+        match self {
+            Self::Within(source)
+            | Self::ToDedicated { control: source, .. }
+            | Self::FromDedicated { dedicated: source, .. } => source,
+        }
+    }
+
+    pub(super) fn target(&mut self) -> &mut Client {
+        match self {
+            Self::Within(target)
+            | Self::ToDedicated { dedicated: target, .. }
+            | Self::FromDedicated { control: target, .. } => target,
+        }
     }
 
     /// Waits until dropped transactions are rolled back.
     pub(super) async fn roll_back(&mut self) -> pg::Result<()> {
-        self.control.batch("").await?;
-        match &self.there {
-            Some(there) => there.batch("").await,
+        let (control, dedicated) = self.each();
+        control.batch("").await?;
+        match dedicated {
+            Some(dedicated) => dedicated.batch("").await,
             None => Ok(()),
         }
     }
 }
 
 impl OrganizationMove {
-    pub(super) fn route(&self) -> Route {
-        match (self.organization.placement.database(), self.target.database()) {
-            (None, None) => Route::Within,
-            (None, Some(_)) => Route::Out,
-            (Some(_), _) => Route::Back,
-        }
-    }
-
     /// The generation of the placement after a cross-database move.
     pub(super) fn generation(&self) -> i64 {
         self.organization.generation + 1
-    }
-
-    /// The connection to the source.
-    pub(super) fn source_of<'e>(&self, ends: &'e mut Ends<'_>) -> &'e mut Client {
-        match (self.route(), &mut ends.there) {
-            (Route::Back, Some(there)) => there,
-            _ => ends.control,
-        }
-    }
-
-    /// The connection to the target.
-    pub(super) fn target_of<'e>(&self, ends: &'e mut Ends<'_>) -> &'e mut Client {
-        match (self.route(), &mut ends.there) {
-            (Route::Out, Some(there)) => there,
-            _ => ends.control,
-        }
-    }
-
-    /// The connections to source and target of a cross-database move.
-    pub(super) fn sides<'e>(
-        &self,
-        ends: &'e mut Ends<'_>,
-    ) -> Option<(&'e mut Client, &'e mut Client)> {
-        let (control, there) = ends.both()?;
-        Some(if self.route() == Route::Out { (control, there) } else { (there, control) })
     }
 
     pub(super) fn source(&self, table: &TenantTable) -> String {
@@ -110,7 +110,7 @@ impl OrganizationMove {
         json!({ "from": from, "to": self.target.name(), "rows": count })
     }
 
-    /// Fails unless a statement has changed the organization's placement.
+    /// Fails unless the statement changed exactly one placement.
     pub(super) fn require_placed(&self, changed: u64) -> Result<(), Failure> {
         if changed == 1 {
             return Ok(());

@@ -9,7 +9,7 @@ use pg::Client;
 use uuid::Uuid;
 
 use super::{
-    organization_move::{Ends, OrganizationMove, Route},
+    organization_move::{MoveConnections, OrganizationMove},
     users,
 };
 use crate::cli::tenant::locks::begin_snapshot;
@@ -19,18 +19,25 @@ const BATCH: usize = 500;
 impl OrganizationMove {
     /// Copies all responses to another database. Returns the oldest transaction that may still
     /// write others; `None` within the control database, where they stay.
-    pub(super) async fn copy_responses(&self, ends: &mut Ends<'_>) -> pg::Result<Option<String>> {
+    pub(super) async fn copy_responses(
+        &self,
+        connections: &mut MoveConnections<'_>,
+    ) -> pg::Result<Option<String>> {
         let id = self.organization.id;
-        if let (Route::Out, Some((control, there))) = (self.route(), ends.both()) {
+        if let MoveConnections::ToDedicated { control, dedicated } = connections {
             let users: Vec<Uuid> = control
                 .query(
                     "SELECT DISTINCT user_id FROM auth.idempotency_keys WHERE organization_id = $1",
                     &[&id],
                 )
                 .await?;
-            users::copy(control, there, &users::missing(there, &users).await?).await?;
+            users::copy(control, dedicated, &users::missing(dedicated, &users).await?).await?;
         }
-        let Some((source, target)) = self.sides(ends) else { return Ok(None) };
+        let (source, target) = match connections {
+            MoveConnections::Within(_) => return Ok(None),
+            MoveConnections::ToDedicated { control, dedicated } => (control, dedicated),
+            MoveConnections::FromDedicated { control, dedicated } => (dedicated, control),
+        };
         let snapshot = begin_snapshot(source).await?;
         let since = snapshot
             .query_one("SELECT pg_snapshot_xmin(pg_current_snapshot())::xid::text", &[])

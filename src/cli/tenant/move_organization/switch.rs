@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use super::{
     begin::delete_changes,
+    changes::Changed,
     directory_sync::sync_directory,
-    organization_move::{Ends, OrganizationMove},
+    organization_move::{MoveConnections, OrganizationMove},
     responses::copy_responses,
     users,
 };
@@ -23,7 +24,7 @@ use crate::{
     cli::{
         Failure,
         tenant::{
-            locks::{Attempt, exclude_maintenance, exclude_writers, retry_on_conflict},
+            locks::{AttemptError, exclude_maintenance, exclude_writers, retry_on_conflict},
             structure::structure_faults,
         },
     },
@@ -53,16 +54,16 @@ pub(super) struct Switched {
     pub(super) held: Duration,
 }
 
-/// Writers are excluded from here on.
-struct Pause {
+/// The time for which writers are excluded, and how many changes were pending at its start.
+struct WriterExclusion {
     waited: Duration,
     started: Instant,
     changes: i64,
 }
 
-impl Pause {
+impl WriterExclusion {
     /// Begins in a transaction at the source. Returns `None` if too many changes are pending.
-    async fn begin(source: &Client, organization: Uuid) -> Result<Option<Self>, Attempt> {
+    async fn begin(source: &Client, organization: Uuid) -> Result<Option<Self>, AttemptError> {
         let waited = exclude_writers(source, organization).await?;
         let started = Instant::now();
         let count = "SELECT count(*) FROM app.pending_changes WHERE organization_id = $1";
@@ -80,50 +81,63 @@ impl OrganizationMove {
     /// `None` if too many changes are pending: apply them first.
     pub(super) async fn switch(
         &self,
-        ends: &mut Ends<'_>,
+        connections: &mut MoveConnections<'_>,
         terms: &SwitchTerms,
     ) -> Result<Option<Switched>, Failure> {
-        if ends.there.is_none() {
-            let faults = structure_faults(ends.control, self.organization.id).await?;
-            if let Some(fault) = faults.first() {
-                return Err(Failure::new(format!(
-                    "the schema differs from the shared tables: {fault}"
-                )));
-            }
-        }
-        retry_on_conflict(ends, "switching", async |ends: &mut Ends<'_>| {
-            let outcome = match ends.both() {
-                None => self.settle(ends.control, terms).await,
-                Some((control, there)) if self.target.database().is_some() => {
-                    self.release(control, there, terms).await
+        self.check_structure(connections).await?;
+        retry_on_conflict(
+            connections,
+            "switching",
+            async |connections: &mut MoveConnections<'_>| {
+                let outcome = match connections {
+                    MoveConnections::Within(control) => self.switch_within(control, terms).await,
+                    MoveConnections::ToDedicated { control, dedicated } => {
+                        self.release(control, dedicated, terms).await
+                    }
+                    MoveConnections::FromDedicated { control, dedicated } => {
+                        self.accept(control, dedicated, terms).await
+                    }
+                };
+                if !matches!(outcome, Ok(Some(_))) {
+                    connections.roll_back().await?;
                 }
-                Some((control, there)) => self.accept(control, there, terms).await,
-            };
-            if !matches!(outcome, Ok(Some(_))) {
-                ends.roll_back().await?;
-            }
-            outcome
-        })
+                outcome
+            },
+        )
         .await
     }
 
+    /// Refuses a schema that differs from the shared tables. Rows are read and written by the order
+    /// of the columns, so a move checks it before it copies.
+    pub(super) async fn check_structure(
+        &self,
+        connections: &mut MoveConnections<'_>,
+    ) -> Result<(), Failure> {
+        let MoveConnections::Within(control) = connections else { return Ok(()) };
+        let faults = structure_faults(control, self.organization.id).await?;
+        faults.first().map_or(Ok(()), |fault| {
+            Err(Failure::new(format!("the schema differs from the shared tables: {fault}")))
+        })
+    }
+
     /// Switches within the control database.
-    async fn settle(
+    async fn switch_within(
         &self,
         control: &mut Client,
         terms: &SwitchTerms,
-    ) -> Result<Option<Switched>, Attempt> {
+    ) -> Result<Option<Switched>, AttemptError> {
         let control = control.begin().await?;
-        let Some(pause) = Pause::begin(&control, self.organization.id).await? else {
+        let Some(exclusion) = WriterExclusion::begin(&control, self.organization.id).await? else {
             return Ok(None);
         };
-        self.apply_last(&control, &control).await?;
-        self.place(&control, self.organization.generation, terms).await?;
+        let (_, last) = self.changed_keys(&control).await?;
+        self.apply_last(&control, last).await?;
+        self.set_placement(&control, self.organization.generation, terms).await?;
         let what = ("tenantry tenant move", Action::OrganizationMoved);
         let metadata = self.metadata(terms.count);
         self.organization.record(&control, &self.target, what, metadata).await?;
         control.commit().await?;
-        Ok(Some(pause.end()))
+        Ok(Some(exclusion.end()))
     }
 
     /// The control database releases the organization to the dedicated database.
@@ -132,15 +146,15 @@ impl OrganizationMove {
         control: &mut Client,
         there: &mut Client,
         terms: &SwitchTerms,
-    ) -> Result<Option<Switched>, Attempt> {
+    ) -> Result<Option<Switched>, AttemptError> {
         let id = self.organization.id;
         let there = there.begin().await?;
         exclude_maintenance(&there).await?;
         let control = control.begin().await?;
-        let Some(pause) = Pause::begin(&control, id).await? else { return Ok(None) };
+        let Some(exclusion) = WriterExclusion::begin(&control, id).await? else { return Ok(None) };
         let (_, last) = self.read_changes(&control).await?;
         for one in &last {
-            users::copy_missing(&control, &there, one.rows, &one.content).await?;
+            one.copy_users(&control, &there).await?;
         }
         // From here on changes of members wait for the switch.
         let members = users::members(&control, id, "FOR SHARE OF u").await?;
@@ -164,9 +178,9 @@ impl OrganizationMove {
             .await?;
         self.require_placed(ready)?;
         there.commit().await?;
-        self.place(&control, self.generation(), terms).await?;
+        self.set_placement(&control, self.generation(), terms).await?;
         control.commit().await?;
-        Ok(Some(pause.end()))
+        Ok(Some(exclusion.end()))
     }
 
     /// The control database accepts the organization from the dedicated database.
@@ -175,14 +189,15 @@ impl OrganizationMove {
         control: &mut Client,
         there: &mut Client,
         terms: &SwitchTerms,
-    ) -> Result<Option<Switched>, Attempt> {
+    ) -> Result<Option<Switched>, AttemptError> {
         let id = self.organization.id;
         let control = control.begin().await?;
         exclude_maintenance(&control).await?;
         let there = there.begin().await?;
-        let Some(pause) = Pause::begin(&there, id).await? else { return Ok(None) };
+        let Some(exclusion) = WriterExclusion::begin(&there, id).await? else { return Ok(None) };
         sync_directory(&control, &there, &self.organization).await?;
-        self.apply_last(&there, &control).await?;
+        let (_, last) = self.read_changes(&there).await?;
+        self.apply_last(&control, last).await?;
         copy_responses(&there, &control, id, terms.responses_since.as_deref()).await?;
         // Maintenance may have recorded changes of directory rows in the control database.
         delete_changes(&control, id).await?;
@@ -205,12 +220,15 @@ impl OrganizationMove {
             .await?;
         self.require_placed(released)?;
         there.commit().await?;
-        Ok(Some(pause.end()))
+        Ok(Some(exclusion.end()))
     }
 
     /// Applies the last changes, and compares those that the move does not copy.
-    async fn apply_last(&self, source: &Client, target: &Client) -> Result<(), Attempt> {
-        let (_, last) = self.read_changes(source).await?;
+    async fn apply_last(
+        &self,
+        target: &Client,
+        last: Vec<Changed<'_>>,
+    ) -> Result<(), AttemptError> {
         let (copied, mirrored): (Vec<_>, Vec<_>) =
             last.into_iter().partition(|one| self.copies(one.rows));
         target.batch(COPYING).await?;
@@ -219,12 +237,12 @@ impl OrganizationMove {
     }
 
     /// Makes the target the current placement, in the control database.
-    async fn place(
+    async fn set_placement(
         &self,
         control: &Client,
         generation: i64,
         terms: &SwitchTerms,
-    ) -> Result<(), Attempt> {
+    ) -> Result<(), AttemptError> {
         let Self { organization, target, .. } = self;
         delete_changes(control, organization.id).await?;
         let placed = control

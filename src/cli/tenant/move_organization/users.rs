@@ -11,8 +11,8 @@ use crate::cli::tenant::table_rows::{TableRows, user_columns};
 /// Users per statement. Each is locked until its end.
 const BATCH: usize = 100;
 
-/// A user `u` as one text. Without the time of the last token: servers bring it to the database
-/// with the next one.
+/// A user `u` as one text. Without the time of the last token: servers copy it with the
+/// next token.
 const ONE: &str =
     "md5(concat_ws(' ', u.email, quote_nullable(u.name), quote_nullable(u.named_at), quote_nullable(u.picture),
                    quote_nullable(u.suspended_at),
@@ -35,7 +35,7 @@ pub(super) async fn copy_missing(
     let places: Vec<_> =
         columns.iter().map(|column| format!("((v::{}).{column})", rows.table.name)).collect();
     let sql = format!(
-        "SELECT id FROM unnest($1::text[]) v CROSS JOIN LATERAL (VALUES {}) p (id) WHERE id IS NOT NULL",
+        "SELECT DISTINCT id FROM unnest($1::text[]) v CROSS JOIN LATERAL (VALUES {}) p (id) WHERE id IS NOT NULL",
         places.join(", ")
     );
     let users: Vec<Uuid> = there.query(&sql, &[&content]).await?;
@@ -46,7 +46,7 @@ pub(super) async fn copy_missing(
 pub(super) async fn missing(there: &Client, users: &[Uuid]) -> pg::Result<Vec<Uuid>> {
     there
         .query(
-            "SELECT DISTINCT p.id FROM unnest($1::uuid[]) p (id) WHERE NOT EXISTS (SELECT FROM auth.users u WHERE u.id = p.id) ORDER BY p.id",
+            "SELECT p.id FROM unnest($1::uuid[]) p (id) WHERE NOT EXISTS (SELECT FROM auth.users u WHERE u.id = p.id) ORDER BY p.id",
             &[&users],
         )
         .await

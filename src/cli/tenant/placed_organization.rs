@@ -1,4 +1,5 @@
-//! Changes of commands where an organization lives, in transactions during which it does not move.
+//! Runs a command's change in the database where the organization lives. The organization cannot
+//! move until the change is committed.
 
 use pg::Client;
 use serde_json::Value;
@@ -16,7 +17,7 @@ use crate::{
 };
 
 /// An organization and the transactions of a change.
-pub(super) struct Home<'t> {
+pub(super) struct PlacedOrganization<'t> {
     pub(super) organization: &'t Organization,
     pub(super) control: &'t Client,
     /// The organization's database, which may be the control database, and its placement there.
@@ -24,7 +25,7 @@ pub(super) struct Home<'t> {
     pub(super) placement: &'t Placement,
 }
 
-impl Home<'_> {
+impl PlacedOrganization<'_> {
     /// Records an action in the organization's audit log.
     pub(super) async fn record(&self, what: (&str, Action), metadata: Value) -> pg::Result<()> {
         self.organization.record(self.connection, self.placement, what, metadata).await
@@ -38,17 +39,17 @@ impl Home<'_> {
 
 /// Makes a change and reports it to subscribers. A dedicated database commits first. A command that
 /// is interrupted before the control database commits can be repeated.
-pub(super) async fn change_at_home<T>(
+pub(super) async fn change_in_place<T>(
     owner: &Owner,
     control: &mut Client,
     organization: &str,
     change: Change,
-    make: impl AsyncFnOnce(Home<'_>) -> Result<T, Failure>,
+    make: impl AsyncFnOnce(PlacedOrganization<'_>) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let id = Organization::find(control, organization).await?.id;
     let transaction = control.begin().await?;
     let control: &Client = &transaction;
-    hold(control, id).await?;
+    lock_placement(control, id).await?;
     // From here on the placement cannot change.
     let organization = &Organization::get(control, id).await?;
     if organization.ended {
@@ -57,14 +58,15 @@ pub(super) async fn change_at_home<T>(
     let done = if let Some(database) = organization.placement.database() {
         let mut there = organization::dedicated(owner, database).await?;
         let there = there.begin().await?;
-        hold(&there, id).await?;
+        lock_placement(&there, id).await?;
         let (connection, placement): (&Client, _) = (&there, &Placement::Shared);
-        let done = make(Home { organization, control, connection, placement }).await?;
+        let done =
+            make(PlacedOrganization { organization, control, connection, placement }).await?;
         there.commit().await?;
         done
     } else {
         let (connection, placement) = (control, &organization.placement);
-        make(Home { organization, control, connection, placement }).await?
+        make(PlacedOrganization { organization, control, connection, placement }).await?
     };
     let (channel, notice) = ChangeFeed::notification(Some(id), change)?;
     control.execute("SELECT pg_notify($1, $2)", &[&channel, &notice]).await?;
@@ -74,7 +76,7 @@ pub(super) async fn change_at_home<T>(
 
 /// Locks as every writer does: the organization does not move, and a running move records what is
 /// written.
-async fn hold(connection: &Client, organization: Uuid) -> pg::Result<()> {
+async fn lock_placement(connection: &Client, organization: Uuid) -> pg::Result<()> {
     let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
     connection.batch(&lock).await?;
     connection
