@@ -219,12 +219,12 @@ fn project_is_what_the_command_writes() {
     assert_eq!(
         without(written.clone(), &project),
         [
-            "use entity::app::{ProjectId, project};",
             "pub struct ProjectTotal;",
             "let count = ops::count(ctx.session()?).await?;",
             "Ok(to_int(count.try_into().unwrap_or(i64::MAX)))",
             "Ok(connection(ops::list(ctx.session()?, &page).await?, ProjectTotal))",
             "pub use graphql::Project;",
+            "use entity::app::{ProjectId, project};",
         ]
     );
     // The projects of each member, which are a list of children as with `--belongs-to`.

@@ -136,8 +136,10 @@ async fn roles_of_an_administrator_are_not_changed() {
         server.execute("postgres", &[&grant, &create]).await;
         server.migrate("migrator", &database, Some("first word")).await.unwrap();
         assert_eq!(roles().await, before, "{grant}");
-        let url = server.url("tenantry_app", &database) + "&password=first%20word";
-        let doctor = run(tenantry().arg("doctor").env("DATABASE_URL", url));
+        let url = |role| server.url(role, &database) + "&password=first%20word";
+        let mut doctor = tenantry();
+        doctor.arg("doctor").env("DATABASE_URL", url("tenantry_app"));
+        let doctor = run(doctor.env("SYSTEM_DATABASE_URL", url("tenantry_system")));
         assert_eq!(doctor.code, Some(0), "{grant}: {}{}", doctor.stdout, doctor.stderr);
     }
 }
