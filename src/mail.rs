@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lettre::{
-    AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
+    Address, AsyncSmtpTransport, AsyncTransport, Message, Tokio1Executor,
     message::{Mailbox, header::ContentType},
 };
 
@@ -19,6 +19,12 @@ pub struct Mail {
     pub subject: String,
     /// The plain text of the body.
     pub text: String,
+}
+
+/// Whether an e-mail can be sent to an address of this form, whether or not the mailbox exists.
+#[must_use]
+pub fn is_deliverable(address: &str) -> bool {
+    address.parse::<Address>().is_ok()
 }
 
 /// Sends e-mails. Cheap to clone.

@@ -76,12 +76,15 @@ pub fn is_invisible(char: char) -> bool {
 
 /// Unicode's `Default_Ignorable_Code_Point`, which includes the bidirectional controls, plus the
 /// line and paragraph separators, the annotation and object marks, noncharacters, and the blank
-/// Braille pattern, hieroglyphs and note head. Text with these characters can look like other text, or like no text.
+/// Braille pattern, hieroglyphs and note head. Text with these characters can look like other text,
+/// or like no text.
 fn is_ignorable(char: char) -> bool {
-    matches!(char,
+    let ends_a_plane = u32::from(char) & 0xfffe == 0xfffe;
+    ends_a_plane
+        || matches!(char,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
         | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
-        | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffc}' | '\u{fffe}'..='\u{ffff}' | '\u{1bca0}'..='\u{1bca3}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{fdd0}'..='\u{fdef}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffc}' | '\u{1bca0}'..='\u{1bca3}'
         | '\u{13441}'..='\u{13442}' | '\u{1d159}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 

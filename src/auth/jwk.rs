@@ -38,10 +38,13 @@ impl Key {
         if let Some(usage) = present(jwk, "use").filter(|usage| **usage != "sig") {
             return Err(format!("its use is {usage}, not \"sig\""));
         }
-        if let Some(Value::Array(operations)) = jwk.get("key_ops")
-            && !operations.is_empty()
-            && !operations.iter().any(|one| one == "verify" || one == "sign")
-        {
+        let allow_signatures = |operations: &Value| {
+            let operations = operations.as_array();
+            operations.is_some_and(|list| {
+                list.is_empty() || list.iter().any(|one| one == "verify" || one == "sign")
+            })
+        };
+        if !present(jwk, "key_ops").is_none_or(allow_signatures) {
             return Err("its key_ops do not include \"verify\"".to_owned());
         }
         let algorithm = algorithm_of(jwk)?;

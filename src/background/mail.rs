@@ -10,10 +10,10 @@ use super::outbox_worker::{MOST_ATTEMPTS, OutboxWorker, wait};
 use crate::{
     error::{Error, Result},
     invitation,
-    mail::{Mail, Mailer},
+    mail::{Mail, Mailer, is_deliverable},
     outbox::{self, Kind, Overdue},
     request::GraphqlService,
-    tenancy::{Reason, UnitOfWork as _},
+    tenancy::{Reason, SystemSession, UnitOfWork as _},
 };
 
 /// How long sending may take, and how long a server leases an e-mail: longer than that.
@@ -33,9 +33,9 @@ async fn send(worker: OutboxWorker<'_>, mailer: &Mailer, email: Overdue) -> Resu
         return Ok(());
     };
     let composed = match invitation::compose(&session, &row.payload).await {
-        Ok(None) => {
-            outbox::finish(&session, email.id, Some("the invitation is no longer valid")).await?;
-            return session.commit().await;
+        Ok(None) => return give_up(session, email, "the invitation is no longer valid").await,
+        Ok(Some(mail)) if !is_deliverable(&mail.to) => {
+            return give_up(session, email, "no e-mail can be sent to this address").await;
         }
         Ok(Some(mail)) => Ok(mail),
         // SECRET_KEY no longer has the key of this link. An operator may restore it, so retry.
@@ -63,6 +63,11 @@ async fn send(worker: OutboxWorker<'_>, mailer: &Mailer, email: Overdue) -> Resu
             outbox::postpone(&session, email.id, until, &error).await?;
         }
     }
+    session.commit().await
+}
+
+async fn give_up(session: SystemSession, email: Overdue, reason: &str) -> Result<()> {
+    outbox::finish(&session, email.id, Some(reason)).await?;
     session.commit().await
 }
 

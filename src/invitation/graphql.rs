@@ -12,6 +12,7 @@ use crate::{
         Connection, ContextExt, Loaded, STATEMENT, connection, page_cost, parse_id, rate_limited,
         requires_permission, to_int,
     },
+    mail::is_deliverable,
     page::Page,
     tenancy::UnitOfWork,
     text::Email,
@@ -189,6 +190,7 @@ impl InvitationMutation {
     ) -> Result<InviteMemberPayload> {
         ctx.session()?.authorize(Permission::MemberInvite)?;
         let email = Email::parse(&input.email)
+            .filter(|email| is_deliverable(email.as_str()))
             .ok_or_else(|| Error::bad_input("input.email", "is not a valid e-mail address"))?;
         let issued = ops::invite(ctx.session()?, email, input.role.into()).await?;
         Ok(InviteMemberPayload { invitation: Invitation(issued.invitation), link: issued.link })

@@ -39,6 +39,12 @@ impl Email {
         plausible.then_some(Self(email))
     }
 
+    /// Returns the address.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Returns the address as a `String`.
     #[must_use]
     pub fn into_string(self) -> String {

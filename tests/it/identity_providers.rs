@@ -76,18 +76,19 @@ async fn caller(name: &str) -> Caller {
 
 #[tokio::test]
 async fn the_token_of_each_page_works_with_its_settings() {
-    for (name, organization) in [
-        ("auth0", Some("acme")),
-        ("clerk", Some("acme")),
-        ("keycloak", Some("acme")),
-        ("supabase", Some("acme")),
-        ("entra-id", None),
-        ("b2c", None),
-        ("cognito", Some("acme")),
-        ("google", None),
-        ("okta", None),
+    for (name, subject, organization) in [
+        ("auth0", "auth0|6507f1d2", Some("acme")),
+        ("clerk", "user_2abc", Some("acme")),
+        ("keycloak", "0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0", Some("acme")),
+        ("supabase", "5b0e4c5e-7c1a-4c52-9c1e-8d5a1b2c3d4e", Some("acme")),
+        ("entra-id", "690222be-ff1a-4d56-abd1-7e4f7d38e474", None),
+        ("b2c", "884408e1-2918-4c30-b12d-3aa027d7563b", None),
+        ("cognito", "6f1c2b3a-1111-2222-3333-444455556666", Some("acme")),
+        ("google", "110169484474386276334", None),
+        ("okta", "00uid4BxXw6I6TV4m0g3", None),
     ] {
         let caller = caller(name).await;
+        assert_eq!(caller.subject, subject, "{name}");
         assert_eq!(caller.email.as_deref(), Some("ada@example.com"), "{name}");
         assert_eq!(caller.organization.as_deref(), organization, "{name}");
         assert_eq!(caller.name.as_deref(), Some("Ada Lovelace"), "{name}");

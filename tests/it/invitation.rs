@@ -640,3 +640,17 @@ async fn an_address_is_the_same_in_every_spelling() {
         invite(&owner, bad, "MEMBER").await.assert_failed("BAD_USER_INPUT");
     }
 }
+
+#[tokio::test]
+async fn an_address_that_cannot_be_mailed_is_not_invited() {
+    let app = App::start().await;
+    let owner = app.user("acme-owner");
+    for bad in ["a..b@x.example", ".a@x.example", "a.@x.example", "a@_x.example", "a@x_.example"] {
+        let reply = invite(&owner, bad, "MEMBER").await;
+        reply.assert_failed("BAD_USER_INPUT");
+        assert_eq!(reply.body["errors"][0]["extensions"]["field"], "input.email", "{bad}");
+    }
+    // A token may have such an address: some providers have issued them.
+    let viewer = guest(&app, "a..b@x.example").data("{ viewer { email } }").await;
+    assert_eq!(viewer["viewer"]["email"], "a..b@x.example");
+}

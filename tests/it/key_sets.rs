@@ -184,6 +184,7 @@ async fn a_key_for_another_purpose_verifies_nothing() {
     for (more, is_used) in [
         (json!({ "key_ops": ["encrypt", "wrapKey"] }), false),
         (json!({ "key_ops": ["deriveBits"], "use": "sig" }), false),
+        (json!({ "key_ops": "verify" }), false),
         (json!({ "use": "enc" }), false),
         (json!({ "use": ["sig"] }), false),
         (json!({ "key_ops": [] }), true),

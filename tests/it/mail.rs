@@ -157,6 +157,23 @@ async fn an_invitation_whose_inviter_was_demoted_meanwhile_is_not_sent() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_email_whose_address_cannot_be_mailed_is_given_up_at_once() {
+    let Some(mut mail) = MailServer::open().await else {
+        eprintln!("SKIPPED: npm is missing");
+        return;
+    };
+    mail.script.ask(&json!({ "do": "refuse", "times": 1 }));
+    let app = mail.server().await;
+    invite(&app.user("acme-owner"), "a@example.com").await;
+    mail.outbox(1).await;
+    // As a version without this check accepted it.
+    mail.database.execute("UPDATE auth.invitations SET email = 'a..b@example.com'").await;
+    mail.minutes.store(5, Ordering::Relaxed);
+    assert_eq!(mail.outbox(2).await, ["2 done no e-mail can be sent to this address"]);
+    assert!(mail.emails().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rejected_email_is_sent_later() {
     let Some(mut mail) = MailServer::open().await else {
         eprintln!("SKIPPED: npm is missing");

@@ -7,7 +7,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use syn::Item;
 use tempfile::TempDir;
 
 use crate::support::process::{Output, failed, run, succeeded, tenantry};
@@ -137,6 +136,7 @@ fn a_refused_resource_leaves_everything_as_it_was() {
         (&["project", "--field", "name:string!"][..], "src/app/project exists already"),
         (&["Task", "--field", "name:string!"], "must have the form due_on"),
         (&["plan_price", "--field", "name:string!"], "exists already"),
+        (&["placement", "--field", "name:string!"], "the table placements exists already"),
         (
             &["series", "--plural", "series", "--field", "name:string!"],
             "give another with --plural",
@@ -171,93 +171,77 @@ fn a_refused_resource_leaves_everything_as_it_was() {
     assert_eq!(texts(folder.path()), before);
 }
 
-/// The names of the items of a file, and of those in its implementations.
-fn items(path: &Path) -> Vec<String> {
-    let file = syn::parse_file(&fs::read_to_string(path).unwrap()).unwrap();
-    let mut names = Vec::new();
-    for item in &file.items {
-        match item {
-            Item::Fn(item) => names.push(format!("fn {}", item.sig.ident)),
-            Item::Struct(item) => names.push(format!("struct {}", item.ident)),
-            Item::Const(item) => names.push(format!("const {}", item.ident)),
-            Item::Mod(item) => names.push(format!("mod {}", item.ident)),
-            Item::Type(item) => names.push(format!("type {}", item.ident)),
-            Item::Impl(item) => {
-                for inner in &item.items {
-                    if let syn::ImplItem::Fn(inner) = inner {
-                        names.push(format!("impl fn {}", inner.sig.ident));
-                    }
-                }
-            }
-            _ => {}
+/// The lines of code of a resource's area and rows, without documentation.
+fn code(folder: &TempDir, resource: &str) -> Vec<String> {
+    let mut files = texts(&folder.path().join("src/app").join(resource));
+    let rows = folder.path().join(format!("entity/src/app/{resource}.rs"));
+    files.insert(rows.clone(), fs::read(rows).unwrap());
+    let text = files.into_values().flatten().collect();
+    let text = String::from_utf8(text).unwrap();
+    let lines = text.lines().map(str::trim);
+    let is_code =
+        |line: &&str| !line.is_empty() && !line.starts_with("///") && !line.starts_with("//!");
+    lines.filter(is_code).map(ToOwned::to_owned).collect()
+}
+
+/// The lines that others do not have, or not as often.
+fn without(mut lines: Vec<String>, others: &[String]) -> Vec<String> {
+    for other in others {
+        if let Some(at) = lines.iter().position(|line| line == other) {
+            lines.remove(at);
         }
     }
-    names.sort();
-    names
+    lines
 }
 
 #[test]
 fn project_is_what_the_command_writes() {
     let folder = copy();
+    // A name of the same length, so that lines break at the same places.
     let arguments = [
-        "gadget",
+        "product",
         "--field",
         "name:string(100)!",
         "--field",
         "description:text",
         "--limit",
-        "gadgets",
+        "products",
     ];
     succeeded(&new_resource(&folder, &arguments));
-    let files_in = |place: &str| {
-        let files = fs::read_dir(folder.path().join(place)).unwrap();
-        files.map(|file| file.unwrap().path()).collect::<Vec<_>>()
+    let renamed = |line: String| {
+        line.replace("product", "project")
+            .replace("Product", "Project")
+            .replace("PRODUCT", "PROJECT")
     };
-    let names = |resource: &str| {
-        let mut files = files_in(&format!("src/app/{resource}"));
-        let of_resource =
-            |path: &PathBuf| path.to_str().unwrap().ends_with(&format!("_{resource}.rs"));
-        files.extend(files_in("migration/src/app").into_iter().filter(of_resource));
-        files.push(folder.path().join(format!("entity/src/app/{resource}.rs")));
-        files.sort();
-        let of_file = |path: &PathBuf| {
-            let file = path.file_name().unwrap().to_str().unwrap();
-            // The number of the step.
-            let file = file
-                .trim_start_matches(|char: char| char == 'm' || char.is_ascii_digit())
-                .to_owned();
-            items(path).into_iter().map(move |item| format!("{file}: {item}"))
-        };
-        files.iter().flat_map(of_file).collect::<Vec<_>>()
-    };
-    let written: Vec<_> = names("gadget")
-        .iter()
-        .map(|name| {
-            name.replace("gadget", "project")
-                .replace("Gadget", "Project")
-                .replace("GADGET", "PROJECT")
-        })
-        .collect();
-    let (mut missing, mut more) = (written.clone(), Vec::new());
-    for name in names("project") {
-        match missing.iter().position(|written| *written == name) {
-            Some(at) => drop(missing.remove(at)),
-            None => more.push(name),
-        }
-    }
+    let written: Vec<_> = code(&folder, "product").into_iter().map(renamed).collect();
+    let project = code(&folder, "project");
     // A total without a parent is a struct; that of projects knows the creator.
-    assert_eq!(missing, ["graphql.rs: struct ProjectTotal"]);
-    // The projects of each member, which are a list of children as with `--belongs-to`.
     assert_eq!(
-        more,
+        without(written.clone(), &project),
         [
-            "graphql.rs: impl fn from",
-            "graphql.rs: impl fn projects",
-            "graphql.rs: struct ProjectsOfMember",
-            "ops.rs: impl fn all",
-            "ops.rs: impl fn columns",
-            "ops.rs: impl fn parent",
-            "ops.rs: struct CreatedBy",
+            "pub struct ProjectTotal;",
+            "let count = ops::count(ctx.session()?).await?;",
+            "Ok(to_int(count.try_into().unwrap_or(i64::MAX)))",
+            "Ok(connection(ops::list(ctx.session()?, &page).await?, ProjectTotal))",
+            "pub use graphql::Project;",
+            "use entity::app::{ProjectId, project};",
+        ]
+    );
+    // The projects of each member, which are a list of children as with `--belongs-to`.
+    let more = without(project, &written);
+    let declares =
+        |line: &&String| ["fn ", "struct ", "enum "].iter().any(|word| line.contains(word));
+    assert_eq!(
+        more.iter().filter(declares).collect::<Vec<_>>(),
+        [
+            "pub enum ProjectTotal {",
+            "pub struct ProjectsOfMember(UserId);",
+            "fn from(member: &Member) -> Self {",
+            "async fn projects(",
+            "pub(super) struct CreatedBy;",
+            "fn all(session: &Session) -> Result<Select<project::Entity>> {",
+            "fn columns() -> [project::Column; 3] {",
+            "fn parent(row: &project::Model) -> Option<Uuid> {",
         ]
     );
 }

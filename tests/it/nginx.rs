@@ -6,11 +6,19 @@ use std::{
     net::IpAddr,
     path::Path,
     process::{Child, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+};
 
 use crate::{
     command_line::free_port,
@@ -27,17 +35,16 @@ struct Nginx {
 }
 
 impl Nginx {
-    /// Starts nginx with the documented configuration, in front of this server.
-    fn start(app: &App) -> Self {
+    /// Starts nginx with the documented configuration, in front of the server at this address.
+    fn start(server: &str) -> Self {
         let (folder, port) = (tempfile::tempdir().unwrap(), free_port());
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/deploying.md");
         let page = fs::read_to_string(page).unwrap();
         let documented = page.split("```nginx\n").nth(1).unwrap().split("```").next().unwrap();
         let mut configuration = documented.to_owned();
-        for (text, ours) in [
-            ("127.0.0.1:4000", app.base.trim_start_matches("http://")),
-            ("listen 80;", &format!("listen 127.0.0.1:{port};")),
-        ] {
+        for (text, ours) in
+            [("127.0.0.1:4000", server), ("listen 80;", &format!("listen 127.0.0.1:{port};"))]
+        {
             assert_eq!(configuration.matches(text).count(), 1, "{text}");
             configuration = configuration.replace(text, ours);
         }
@@ -67,13 +74,32 @@ impl Drop for Nginx {
     }
 }
 
-/// Starts a server that trusts nginx, which is what its clients then call.
-async fn behind_nginx() -> (App, Nginx) {
+/// Forwards connections to this address, and counts them. Returns the address to call instead.
+async fn counting(server: String) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let count = Arc::<AtomicUsize>::default();
+    let accepted = Arc::clone(&count);
+    tokio::spawn(async move {
+        while let Ok((mut client, _)) = listener.accept().await {
+            accepted.fetch_add(1, Ordering::Relaxed);
+            let mut upstream = TcpStream::connect(&server).await.unwrap();
+            tokio::spawn(async move { copy_bidirectional(&mut client, &mut upstream).await });
+        }
+    });
+    (address, count)
+}
+
+/// Starts a server that trusts nginx, which is what its clients then call. Also returns how many
+/// connections nginx has opened to it.
+async fn behind_nginx() -> (App, Nginx, Arc<AtomicUsize>) {
     let trusted_proxies = vec!["127.0.0.1/32".parse().unwrap()];
     let mut app = App::with(AppSettings { trusted_proxies, ..AppSettings::default() }).await;
-    let nginx = Nginx::start(&app);
+    let server = app.base.trim_start_matches("http://").to_owned();
+    let (address, connections) = counting(server).await;
+    let nginx = Nginx::start(&address);
     app.base.clone_from(&nginx.base);
-    (app, nginx)
+    (app, nginx, connections)
 }
 
 async fn create(app: &App, name: &str) {
@@ -85,7 +111,7 @@ async fn create(app: &App, name: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs nginx: apt-get install nginx-light"]
 async fn connections_are_kept_and_the_client_has_its_real_address() {
-    let (app, _nginx) = behind_nginx().await;
+    let (app, _nginx, connections) = behind_nginx().await;
     let clients = ["acme-owner", "acme-member", "globex-owner"].map(|subject| app.user(subject));
     for _ in 0..100 {
         let replies = clients.iter().map(|client| client.query("{ viewer { id } }"));
@@ -93,6 +119,8 @@ async fn connections_are_kept_and_the_client_has_its_real_address() {
             reply.data();
         }
     }
+    let connections = connections.load(Ordering::Relaxed);
+    assert!(connections < 30, "{connections} connections for 300 requests");
     let client = reqwest::Client::builder().local_address(IpAddr::from([127, 0, 0, 2]));
     let client = client.build().unwrap();
     let body =
@@ -109,7 +137,7 @@ async fn connections_are_kept_and_the_client_has_its_real_address() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs nginx: apt-get install nginx-light"]
 async fn events_arrive_at_once_over_every_transport() {
-    let (app, _nginx) = behind_nginx().await;
+    let (app, _nginx, _) = behind_nginx().await;
     let mut socket = Socket::open(&app, "acme-owner").await;
     socket.subscribe("1", ADDED).await;
     socket.wait_for_messages().await;

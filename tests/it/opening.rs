@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::support::{database::Database, placement, sessions::Request};
+use crate::support::{HANG, database::Database, placement, sessions::Request};
 
 /// What can change in what an opening reads.
 const CHANGES: [&str; 29] = [
@@ -178,9 +178,12 @@ async fn every_change_reaches_the_copies() {
 async fn wait_for_waiting(database: &Database) {
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
                    AND wait_event_type = 'Lock'";
-    while database.exactly::<i64>(waiting).await == 0 {
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
+    let wait = async {
+        while database.exactly::<i64>(waiting).await == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(HANG, wait).await.expect("no transaction waits for a lock");
 }
 
 /// Changes of each source of one organization's row.

@@ -202,3 +202,25 @@ pub(crate) fn whole(error: &tokio_postgres::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_explanation_has_detail_and_hint_and_the_error_has_neither() {
+        for (message, detail, hint, explained) in [
+            ("no rights", None, None, "no rights"),
+            ("no rights", Some("Key (a)=(1)."), None, "no rights. Key (a)=(1)."),
+            ("no rights.", None, Some("Ask."), "no rights. Ask."),
+            ("no rights", Some("Key (a)=(1)."), Some("Ask."), "no rights. Key (a)=(1). Ask."),
+        ] {
+            let [detail, hint] = [detail, hint].map(|text: Option<&str>| text.map(str::to_owned));
+            let (kind, message) = (ErrorKind::Statement, message.to_owned());
+            let error = Error(Arc::new(Inner { kind, message, code: None, detail, hint }));
+            assert_eq!(error.explained(), explained);
+            let logged = format!("{error} {error:?}");
+            assert!(!logged.contains("Key") && !logged.contains("Ask"), "{logged}");
+        }
+    }
+}

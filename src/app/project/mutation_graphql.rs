@@ -96,9 +96,9 @@ impl ProjectMutation {
         ctx.session()?.authorize(Permission::ProjectUpdate)?;
         let edit = ops::ProjectEdit {
             name: required("input.name", input.name)?
-                .try_map(|text| Line::parse("input.name", &text))?,
+                .try_map(|value| Line::parse("input.name", &value))?,
             description: nullable(input.description)
-                .try_map(|text| Block::parse_optional("input.description", text.as_deref()))?,
+                .try_map(|value| Block::parse_optional("input.description", value.as_deref()))?,
         };
         let project = ops::update(ctx.session()?, parse_id(&input.id), edit).await?;
         Ok(UpdateProjectPayload { project: Project(project) })

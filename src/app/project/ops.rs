@@ -53,7 +53,7 @@ pub(super) struct ProjectEdit {
 impl ProjectEdit {
     fn apply_to(self, row: &mut project::ActiveModel) {
         self.name.map(Line::into_string).apply_to(&mut row.name);
-        self.description.map(|text| text.map(Block::into_string)).apply_to(&mut row.description);
+        self.description.map(|value| value.map(Block::into_string)).apply_to(&mut row.description);
     }
 }
 

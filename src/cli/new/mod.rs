@@ -193,10 +193,13 @@ fn require_free(tree: &Tree, resource: &Resource) -> Result<(), Failure> {
     {
         return Err(Failure::new(format!("two fields are named `{name}`")));
     }
-    for folder in ["entity/src", "entity/src/app"] {
+    // Tables of tenantry without an entity are in the baseline.
+    let [entity, table] =
+        [format!("table_name = \"{tasks}\""), format!("CREATE TABLE app.{tasks} (")];
+    for folder in ["entity/src", "entity/src/app", "migration/src/m0001_baseline"] {
         for file in tree.names(folder) {
-            let entity = tree.find_file(&format!("{folder}/{file}")).unwrap_or_default();
-            if entity.contains(&format!("table_name = \"{tasks}\"")) {
+            let text = tree.find_file(&format!("{folder}/{file}")).unwrap_or_default();
+            if text.contains(&entity) || text.contains(&table) {
                 return Err(taken(format!("the table {tasks}")));
             }
         }

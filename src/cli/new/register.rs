@@ -32,9 +32,9 @@ pub(super) fn register(tree: &mut Tree, resource: &Resource) -> Result<(), Failu
 
 fn areas(text: &mut Text, resource: &Resource) -> Result<(), Failure> {
     let (task, ty) = (resource.name.snake(), resource.name.pascal());
-    text.append("\nareas! {\n", "}\n\n", &format!("        {task}::{ty}Area,\n"))?;
+    text.append("\nareas! {\n", "}\n", &format!("        {task}::{ty}Area,\n"))?;
     let own = format!("    {task}::{ty} {{ FieldsOf{ty} }} = NoFields;\n");
-    text.append("\nextended! {\n", "}\n\n", &own)?;
+    text.append("\nextended! {\n", "}\n", &own)?;
     let Some(parent) = &resource.parent else { return Ok(()) };
     let fields = format!("{task}::{}Of{}", resource.plural.pascal(), parent.target.pascal());
     let module =

@@ -60,9 +60,9 @@ impl Relation {
             format!("the {words} of {} {} is missing", resource.article(), resource.words());
         format!(
             "    /// The {words}.
-            async fn {name}(&self, ctx: &Context<'_>) -> Result<{ty}> {{
+            async fn {name}(&self, ctx: &Context<'_>) -> Result<Loaded<{ty}>> {{
                 let row = ctx.load({ty}ById(self.0.{name}_id)).await?;
-                row.map({ty}).ok_or_else(|| Error::internal(\"{missing}\"))
+                row.map({ty}).map(Loaded).ok_or_else(|| Error::internal(\"{missing}\"))
             }}\n"
         )
     }
@@ -72,9 +72,9 @@ impl Relation {
         let (name, words, ty) = (self.name.snake(), self.name.words(), self.target.pascal());
         format!(
             "    /// The {words}. Null if there is none.
-            async fn {name}(&self, ctx: &Context<'_>) -> Option<Result<{ty}>> {{
+            async fn {name}(&self, ctx: &Context<'_>) -> Option<Result<Loaded<{ty}>>> {{
                 let id = self.0.{name}_id?;
-                ctx.load({ty}ById(id)).await.map(|row| row.map({ty})).transpose()
+                ctx.load({ty}ById(id)).await.map(|row| row.map({ty}).map(Loaded)).transpose()
             }}\n"
         )
     }

@@ -7,7 +7,7 @@ use crate::support::{App, AppSettings, app::token_with};
 
 /// One character of each kind: bidirectional controls, ignorable characters, blanks, and characters
 /// that belong to other text.
-const UNSEEN: [char; 28] = [
+const UNSEEN: [char; 34] = [
     '\u{ad}',
     '\u{34f}',
     '\u{61c}',
@@ -31,11 +31,17 @@ const UNSEEN: [char; 28] = [
     '\u{17b5}',
     '\u{fff9}',
     '\u{fffc}',
+    '\u{fdd0}',
+    '\u{fdef}',
     '\u{ffff}',
+    '\u{1fffe}',
+    '\u{10ffff}',
     '\u{13441}',
     '\u{1d159}',
     '\u{1d173}',
+    '\u{e0020}',
     '\u{e0061}',
+    '\u{e0100}',
 ];
 
 async fn viewer(app: &App, claims: Value) -> Value {

@@ -101,6 +101,26 @@ async fn a_failing_database_does_not_stop_the_others() {
 }
 
 #[tokio::test]
+async fn the_error_of_a_dedicated_database_has_postgresql_s_detail_and_hint() {
+    let control = Database::create().await;
+    let (eu, us) = (empty("eu").await, empty("us").await);
+    succeeded(&command(&control, &[&eu, &us], &["migrate"]).await);
+    for statement in [
+        "CREATE VIEW public.v AS SELECT slug FROM auth.viewer_memberships()",
+        "UPDATE migration.functions SET digest = '' WHERE name = 'auth.viewer_memberships'",
+    ] {
+        eu.database.execute(statement).await;
+    }
+    let output = command(&control, &[&eu, &us], &["migrate"]).await;
+    let text = failed(&output, "1 dedicated database could not be prepared");
+    for part in ["failed: the database eu: ", "view public.v depends on", "Use DROP ... CASCADE"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(!text.contains("at line"), "{text}");
+    assert!(text.contains("The database us is up to date."), "{text}");
+}
+
+#[tokio::test]
 async fn databases_missing_from_a_setting_are_reported() {
     let Some((control, eu)) = acme_in_eu().await else { return };
     let output = command(&control, &[], &["migrate"]).await;

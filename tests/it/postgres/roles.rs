@@ -5,6 +5,7 @@ use migration::{Error, PrepareError, Report, Status};
 use pg::Client;
 
 use super::server::Server;
+use crate::support::process::{run, tenantry};
 
 const PASSWORDS: &str =
     "SELECT array_agg(rolname || ' ' || coalesce(rolpassword, '') ORDER BY rolname)
@@ -72,7 +73,9 @@ async fn passwords_are_sent_as_verifiers_and_set_only_when_they_differ() {
     }
     let log = server.log();
     assert!(log.contains("ALTER ROLE tenantry_app PASSWORD 'SCRAM-SHA-256$"), "{log}");
-    assert!(!log.contains("first word") && !log.contains("second word"), "{log}");
+    for password in ["first word", "second word", "third word"] {
+        assert!(!log.contains(password), "{password}: {log}");
+    }
 }
 
 #[tokio::test]
@@ -110,22 +113,35 @@ async fn roles_of_an_administrator_are_not_changed() {
     let server = Server::start();
     for role in ["tenantry_app", "tenantry_system"] {
         let settings = SETTINGS.replace("SET", &format!("ALTER ROLE {role} SET"));
-        server
-            .execute("postgres", &[&format!("CREATE ROLE {role} LOGIN NOINHERIT; {settings}")])
-            .await;
+        let create =
+            format!("CREATE ROLE {role} LOGIN NOINHERIT PASSWORD 'first word'; {settings}");
+        server.execute("postgres", &[&create]).await;
     }
     let owner = ["CREATE ROLE tenantry_owner", "CREATE ROLE migrator LOGIN CREATEROLE"];
     server.execute("postgres", &owner).await;
-    let grant = match server.version().await {
-        15 => "GRANT tenantry_owner TO migrator",
-        _ => "GRANT tenantry_owner TO migrator WITH INHERIT FALSE, SET TRUE",
+    require_passwords(&server).await;
+    let roles = async || {
+        let settings: Vec<String> = server.value("postgres", CONFIGURATION).await;
+        (settings, server.value::<Vec<String>>("postgres", PASSWORDS).await)
     };
-    server.execute("postgres", &[grant, "CREATE DATABASE app OWNER migrator"]).await;
-    let before: Vec<String> = server.value("app", CONFIGURATION).await;
-    server.migrate("migrator", "app", Some("secret")).await.unwrap();
-    assert_eq!(server.value::<Vec<String>>("app", CONFIGURATION).await, before);
-    let doctor = server.doctor("app");
-    assert_eq!(doctor.code, Some(0), "{}{}", doctor.stdout, doctor.stderr);
+    let before = roles().await;
+    let grants: &[&str] = match server.version().await {
+        15 => &[""],
+        _ => &[" WITH SET TRUE", " WITH INHERIT FALSE, SET TRUE"],
+    };
+    for (index, grant) in grants.iter().enumerate() {
+        let database = format!("app_{index}");
+        let grant = format!("GRANT tenantry_owner TO migrator{grant}");
+        let create = format!("CREATE DATABASE {database} OWNER migrator");
+        server.execute("postgres", &[&grant, &create]).await;
+        server.migrate("migrator", &database, Some("first word")).await.unwrap();
+        assert_eq!(roles().await, before, "{grant}");
+        let url = |role| server.url(role, &database) + "&password=first%20word";
+        let mut doctor = tenantry();
+        doctor.arg("doctor").env("DATABASE_URL", url("tenantry_app"));
+        let doctor = run(doctor.env("SYSTEM_DATABASE_URL", url("tenantry_system")));
+        assert_eq!(doctor.code, Some(0), "{grant}: {}{}", doctor.stdout, doctor.stderr);
+    }
 }
 
 const CONFIGURATION: &str = "SELECT array_agg(concat(rolname, rolconfig) ORDER BY rolname) FROM pg_roles WHERE rolname LIKE 'tenantry\\_%'";
