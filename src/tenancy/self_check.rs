@@ -93,7 +93,8 @@ impl fmt::Display for Finding {
 /// Which copies of rows the self-check compares with their sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// Those that keep suspended users and organizations out, which are few.
+    /// Those of suspended users and of organizations with a placement, which are few, as far as a
+    /// difference could open a session wrongly.
     Quick,
     /// All, which reads all users and organizations.
     Complete,

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::support::{database::Database, placement, sessions::Request};
 
 /// What can change in what an opening reads.
-const CHANGES: [&str; 29] = [
+const CHANGES: [&str; 30] = [
     "SELECT",
     "UPDATE auth.organization_members SET role = 'viewer' WHERE role <> 'viewer'",
     "DELETE FROM auth.organization_members",
@@ -35,8 +35,10 @@ const CHANGES: [&str; 29] = [
     "CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM billing.organization_billing; DELETE FROM billing.organization_billing;
         INSERT INTO billing.organization_billing SELECT * FROM kept; UPDATE app.organizations SET name = 'x'",
     "UPDATE app.organizations SET slug = 'other' WHERE slug = 'acme'; UPDATE app.organizations SET slug = 'acme' WHERE slug = 'other'",
-    "INSERT INTO app.database (name) VALUES ('eu'); SELECT app.refresh_lookup(id) FROM app.organizations",
+    "INSERT INTO app.database (name) VALUES ('eu')",
     "INSERT INTO app.database (name) VALUES ('eu'); INSERT INTO app.placements (organization_id, placement) SELECT id, 'shared' FROM app.organizations",
+    "WITH b AS (UPDATE billing.organization_billing SET paid_until = now() RETURNING 1)
+        UPDATE app.organizations SET name = name || (SELECT count(*) FROM b)",
     "UPDATE auth.identities SET email = 'a@example.com'",
     "UPDATE auth.identities SET profile = '{\"name\": \"A\", \"picture\": \"p\"}'",
     "UPDATE auth.identities SET issued_at = now() - interval '2 minutes'",
@@ -233,6 +235,153 @@ async fn many_changes_at_the_same_time_all_reach_the_copies() {
     });
     futures_util::future::join_all(changes).await;
     assert_eq!(database.exactly::<i64>(STALE).await, 0);
+}
+
+#[tokio::test]
+async fn a_change_of_the_rule_reaches_the_copies() {
+    let database = Database::create().await;
+    let shouted = "SELECT count(*) FROM app.organization_lookup WHERE name = upper(name)";
+    let before: i64 = database.exactly(shouted).await;
+    let older = "DO $$ BEGIN EXECUTE replace(pg_get_functiondef('app.lookup_source'::regproc), 'o.name', 'upper(o.name)'); END $$;
+        SELECT app.refresh_stale_lookups();
+        UPDATE migration.functions SET digest = '' WHERE name = 'app.refresh_lookup'";
+    database.connect_admin().await.batch(older).await.unwrap();
+    assert_ne!(database.exactly::<i64>(shouted).await, before);
+    migration::migrate(database.admin(), None).await.unwrap();
+    assert_eq!(database.exactly::<i64>(shouted).await, before);
+    assert_eq!(database.exactly::<i64>(STALE).await, 0);
+}
+
+#[tokio::test]
+async fn a_column_that_a_step_adds_disturbs_no_change() {
+    let database = Database::create().await;
+    let admin = database.connect_admin().await;
+    admin.batch("ALTER TABLE app.organization_lookup ADD COLUMN later text").await.unwrap();
+    for change in SOURCES {
+        admin.batch(change).await.unwrap();
+    }
+    assert_eq!(database.exactly::<i64>(STALE).await, 0);
+}
+
+#[tokio::test]
+async fn a_slug_that_passed_unnoticed_is_repaired() {
+    for (from, to) in [("acme", "globex"), ("globex", "acme")] {
+        let database = Database::create().await;
+        let pass = format!(
+            "SET session_replication_role = replica;
+             UPDATE app.organizations SET slug = 'free' WHERE slug = '{from}';
+             UPDATE app.organizations SET slug = '{from}' WHERE slug = '{to}';
+             RESET session_replication_role"
+        );
+        let admin = database.connect_admin().await;
+        admin.batch(&pass).await.unwrap();
+        let unsafe_copies = "SELECT count(*) FROM app.stale_copies(true) WHERE is_unsafe";
+        assert_eq!(database.exactly::<i64>(unsafe_copies).await, 1);
+        admin.batch("SELECT app.refresh_stale_lookups()").await.unwrap();
+        assert_eq!(database.exactly::<i64>(STALE).await, 0, "{from} to {to}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_concerns_no_copy_keeps_sessions_valid() {
+    let database = Database::create().await;
+    let admin = database.connect_admin().await;
+    admin.batch(CHANGES[13]).await.unwrap();
+    let versions = "SELECT string_agg(xmin::text, ' ' ORDER BY slug) FROM app.organization_lookup";
+    let before: String = admin.query_one(versions, &[]).await.unwrap();
+    let moved = "UPDATE app.placements SET moved_at = now(), old_placement = 'schema'";
+    admin.batch(moved).await.unwrap();
+    assert_eq!(admin.query_one::<String>(versions, &[]).await.unwrap(), before);
+}
+
+const LOCKS: &str = "SELECT count(*) FROM pg_locks WHERE pid = pg_backend_pid() AND locktype = 'advisory'";
+
+#[tokio::test]
+async fn only_members_take_the_placement_lock() {
+    if !placement::all_are_shared() {
+        return;
+    }
+    let database = Database::create().await;
+    let suspend = "UPDATE auth.users u SET suspended_at = now() FROM auth.identities i
+        WHERE i.user_id = u.id AND i.subject = 'acme-viewer'";
+    database.connect_admin().await.batch(suspend).await.unwrap();
+    let admin = database.connect_admin().await;
+    let of = |subject| Request { subject, ..OWNER };
+    let cases = [
+        ("OK", OWNER, 1),
+        ("OK", Request { path: "'acme-before'", ..OWNER }, 1),
+        ("NOT_FOUND", of("globex-owner"), 0),
+        ("USER_SUSPENDED", of("acme-viewer"), 0),
+        ("UNKNOWN_IDENTITY", of("unknown"), 0),
+        ("CLOCKS_DIFFER", Request { age: 400, ..OWNER }, 0),
+    ];
+    admin
+        .batch(
+            "INSERT INTO app.organization_slugs (slug, organization_id, retired_at)
+             SELECT 'acme-before', id, now() FROM app.organizations WHERE slug = 'acme'",
+        )
+        .await
+        .unwrap();
+    for (expected, request, locks) in cases {
+        let arguments = database.proven_request(&request).await;
+        for function in ["open_request", "resolve_request"] {
+            admin.batch("BEGIN").await.unwrap();
+            let open = format!("SELECT outcome FROM auth.{function}({arguments}, true, NULL)");
+            assert_eq!(admin.query_one::<String>(&open, &[]).await.unwrap(), expected);
+            let taken: i64 = admin.query_one(LOCKS, &[]).await.unwrap();
+            assert_eq!(taken, locks, "{function}: {arguments}");
+            admin.batch("ROLLBACK").await.unwrap();
+        }
+    }
+    admin.batch("BEGIN").await.unwrap();
+    let forged = "SELECT outcome FROM auth.open_request('', 'acme-owner', 'acme', NULL, NULL)";
+    assert_eq!(admin.query_one::<String>(forged, &[]).await.unwrap(), "UNPROVEN");
+    assert_eq!(admin.query_one::<i64>(LOCKS, &[]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_mutation_that_waited_for_the_lock_reads_what_was_changed_meanwhile() {
+    if !placement::all_are_shared() {
+        return;
+    }
+    for (change, expected, locks) in [
+        (
+            "UPDATE app.organizations SET slug = 'free' WHERE slug = 'acme';
+             UPDATE app.organizations SET slug = 'acme' WHERE slug = 'globex';
+             UPDATE app.organization_slugs SET organization_id = (SELECT id FROM app.organizations WHERE slug = 'acme')
+                WHERE slug = 'acme'",
+            "OK viewer",
+            2,
+        ),
+        (
+            "INSERT INTO app.placements (organization_id, placement)
+                SELECT id, 'schema' FROM app.organizations WHERE slug = 'acme'",
+            "OTHER_PLACEMENT owner",
+            1,
+        ),
+    ] {
+        let database = Database::create().await;
+        let (mover, caller) = (database.connect_admin().await, database.connect_app().await);
+        let member = format!(
+            "INSERT INTO auth.organization_members (organization_id, user_id, role)
+             SELECT {OTHER_ID}, user_id, 'viewer' FROM auth.identities WHERE subject = 'acme-owner'"
+        );
+        mover.batch(&member).await.unwrap();
+        let open = database.proven("acme-owner", "acme", 0).await;
+        let open =
+            format!("SELECT concat_ws(' ', outcome, role) FROM auth.open_request({open})");
+        let lock = format!("BEGIN; SELECT pg_advisory_xact_lock(app.placement_lock({ID}))");
+        mover.batch(&lock).await.unwrap();
+        caller.batch("BEGIN").await.unwrap();
+        let change = async {
+            wait_for_waiting(&database).await;
+            mover.batch(change).await.unwrap();
+            mover.batch("COMMIT").await.unwrap();
+        };
+        let (opened, ()) = futures_util::join!(caller.query_one::<String>(&open, &[]), change);
+        assert_eq!(opened.unwrap(), expected);
+        assert_eq!(caller.query_one::<i64>(LOCKS, &[]).await.unwrap(), locks, "{expected}");
+    }
 }
 
 #[tokio::test]
