@@ -2,10 +2,9 @@
 -- applies the settings that row-level security reads. The settings are applied only if outcome is
 -- 'OK'.
 --
--- p_proof shows that a server is calling, and not SQL inside a request: see auth.is_proven. The
--- message is auth.open_message. outcome UNPROVEN: no registered key
--- created the proof; CLOCKS_DIFFER: it was created at another time; OTHER_PLACEMENT: the
--- organization is not at p_placement.
+-- p_proof shows that a server is calling, and not SQL inside a request: see auth.is_proven and
+-- auth.open_message. outcome UNPROVEN: no registered key created the proof; CLOCKS_DIFFER: it was
+-- created at another time; OTHER_PLACEMENT: the organization is not at p_placement.
 --
 -- placement is where the organization's rows are; 'remote' means that the control database knows.
 -- placement_generation, suspension: see app.placements.
@@ -16,12 +15,11 @@
 -- and the token changes nothing. p_profile is what that function would record; it is not part of
 -- the proof, because it decides nothing else.
 --
--- One statement opens the usual request: it has one name for the organization, its current slug;
--- the organization is in the shared tables, not suspended and not moving; and nothing has to be
--- recorded.
--- app.organization_lookup has the slugs of these organizations, and copies of what an opening reads
--- of them. If anything is different, the statement finds no role, and auth.resolve_request decides
--- everything from the sources. An expired proof is left to it as well: it reports CLOCKS_DIFFER.
+-- One statement reads what the usual request needs: it has one name for the organization, its
+-- current slug; the organization is in the shared tables, not suspended and not moving; and nothing
+-- has to be recorded. app.organization_lookup has the slugs of these organizations. If anything is
+-- different, the statement finds no role, and auth.resolve_request decides everything from the
+-- sources. An expired proof is left to it as well: it reports CLOCKS_DIFFER.
 --
 -- Initializing a statement costs more than its look-ups: each table, each function in an
 -- expression, and each column in every join above its table. So few checks stand in the statement,
