@@ -1,5 +1,6 @@
--- Refreshes app.organization_lookup after a change of a source. No change of a source passes a row
--- to another organization. Tables of dedicated schemas have this trigger as well and are no sources.
+-- Refreshes app.organization_lookup after a change of a source. No change passes a row of a source
+-- to another organization. Tables of dedicated schemas have this trigger as well and are no
+-- sources.
 CREATE OR REPLACE FUNCTION app.refresh_changed_lookup() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN

@@ -11,8 +11,8 @@ BEGIN
     END IF;
     -- Concurrent copies of one user, older or newer, wait for each other. auth.record_user_event
     -- takes shared locks on placements after this lock and after the user's row. No session that
-    -- holds a placement lock exclusively in a dedicated database takes this lock or a user's row, so
-    -- they cannot deadlock.
+    -- holds a placement lock exclusively in a dedicated database takes this lock or a user's row,
+    -- so they cannot deadlock.
     PERFORM pg_advisory_xact_lock(auth.user_lock(copied.id));
     IF EXISTS (SELECT FROM auth.users u WHERE u.id = copied.id AND u.updated_at > copied.updated_at) THEN
         -- A newer copy was stored since this one was read.

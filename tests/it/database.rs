@@ -95,9 +95,11 @@ async fn a_failed_step_leaves_nothing_behind() {
 async fn a_database_of_a_development_version_is_refused() {
     let database = Database::empty().await;
     database
-        .execute("CREATE SCHEMA migration;
+        .execute(
+            "CREATE SCHEMA migration;
              CREATE TABLE migration.seaql_migrations (version text PRIMARY KEY, applied_at bigint);
-             INSERT INTO migration.seaql_migrations VALUES ('core/0001_baseline', 0)")
+             INSERT INTO migration.seaql_migrations VALUES ('core/0001_baseline', 0)",
+        )
         .await;
     let refused = migrate(database.admin(), None).await.unwrap_err();
     assert!(matches!(refused, Error::Version(Status::Incompatible)), "{refused}");
