@@ -25,7 +25,8 @@ BEGIN
     INSERT INTO app.organization_slugs AS s (slug, organization_id, claimed_by, retired_at)
         VALUES (p_slug, current_id, caller_id, retired)
         -- A reservation leaves the current slug as it is.
-        ON CONFLICT (slug) DO UPDATE SET organization_id = current_id, claimed_by = caller_id,
+        ON CONFLICT (slug) DO UPDATE SET organization_id = current_id,
+            claimed_by = CASE WHEN s.retired_at IS NULL AND retired IS NOT NULL THEN s.claimed_by ELSE caller_id END,
             retired_at = CASE WHEN s.retired_at IS NOT NULL THEN retired END
         WHERE s.organization_id = current_id OR s.retired_at < now() - interval '90 days';
     IF NOT FOUND THEN

@@ -5,11 +5,11 @@ CREATE OR REPLACE FUNCTION app.delete_processed() RETURNS bigint
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = app, billing, auth, pg_temp AS $$
 DECLARE
     deleted bigint := 0;
-    count   bigint;
-    old     record;
+    number  bigint;
+    expired record;
 BEGIN
-    FOR old IN
-        SELECT CASE p.placement WHEN 'schema' THEN app.placement_schema(o.organization_id) ELSE 'app' END AS place,
+    FOR expired IN
+        SELECT CASE p.placement WHEN 'schema' THEN app.placement_schema(o.organization_id) ELSE 'app' END AS schema_name,
                array_agg(o.organization_id) AS organizations, array_agg(o.id) AS ids
         FROM app.outbox o LEFT JOIN app.placements p USING (organization_id)
         -- The writer itself processes a row without due_at, and has not recorded that.
@@ -17,16 +17,16 @@ BEGIN
             AND coalesce(p.placement, 'shared') IN ('shared', 'schema') AND p.moving_to IS NULL
         GROUP BY 1
     LOOP
-        EXECUTE format('DELETE FROM %I.outbox WHERE (organization_id, id) IN (SELECT * FROM unnest($1, $2))', old.place)
-            USING old.organizations, old.ids;
-        GET DIAGNOSTICS count = ROW_COUNT;
-        deleted := deleted + count;
+        EXECUTE format('DELETE FROM %I.outbox WHERE (organization_id, id) IN (SELECT * FROM unnest($1, $2))', expired.schema_name)
+            USING expired.organizations, expired.ids;
+        GET DIAGNOSTICS number = ROW_COUNT;
+        deleted := deleted + number;
     END LOOP;
     DELETE FROM billing.stripe_events WHERE processed_at < now() - interval '90 days';
-    GET DIAGNOSTICS count = ROW_COUNT;
-    deleted := deleted + count;
+    GET DIAGNOSTICS number = ROW_COUNT;
+    deleted := deleted + number;
     DELETE FROM auth.idempotency_keys WHERE created_at < now() - interval '24 hours';
-    GET DIAGNOSTICS count = ROW_COUNT;
-    RETURN deleted + count;
+    GET DIAGNOSTICS number = ROW_COUNT;
+    RETURN deleted + number;
 END
 $$;

@@ -10,8 +10,9 @@ BEGIN
         RAISE 'users are copied to dedicated databases only, and this is the control database';
     END IF;
     -- Concurrent copies of one user, older or newer, wait for each other. auth.record_user_event
-    -- takes shared locks on placements after this lock. No session that holds a placement lock
-    -- exclusively in a dedicated database takes this lock or a user's row, so they cannot deadlock.
+    -- takes shared locks on placements after this lock and after the user's row. No session that
+    -- holds a placement lock exclusively in a dedicated database takes this lock or a user's row,
+    -- so they cannot deadlock.
     PERFORM pg_advisory_xact_lock(auth.user_lock(copied.id));
     IF EXISTS (SELECT FROM auth.users u WHERE u.id = copied.id AND u.updated_at > copied.updated_at) THEN
         -- A newer copy was stored since this one was read.
@@ -32,7 +33,7 @@ BEGIN
     UPDATE auth.users u SET email = NULL WHERE u.email = copied.email AND u.id <> copied.id;
     INSERT INTO auth.users AS u VALUES (copied.*)
         ON CONFLICT (id) DO UPDATE SET email = excluded.email, name = excluded.name, named_at = excluded.named_at, picture = excluded.picture,
-            suspended_at = excluded.suspended_at, updated_at = excluded.updated_at
+            created_at = excluded.created_at, suspended_at = excluded.suspended_at, updated_at = excluded.updated_at
         WHERE u.* IS DISTINCT FROM excluded.*;
     DELETE FROM auth.identities i WHERE i.user_id = copied.id AND NOT EXISTS (
         SELECT FROM unnest(linked) n WHERE (n.issuer, n.subject) = (i.issuer, i.subject));

@@ -2,13 +2,9 @@
 -- applies the settings that row-level security reads. The settings are applied only if outcome is
 -- 'OK'.
 --
--- p_proof shows that a server is calling, and not SQL inside a request: it is HMAC-SHA256 with the
--- two padded blocks of a key in auth.proof_keys (RFC 2104). Hashes are compared instead of the
--- codes, so that the duration of the comparison reveals nothing about the code. The message is the
--- time (Unix seconds), the caller and the path to the organization. Each text follows its length,
--- so that two different callers never have the same message. outcome UNPROVEN: no registered key
--- created the proof; CLOCKS_DIFFER: it was created at another time; OTHER_PLACEMENT: the
--- organization is not at p_placement.
+-- p_proof shows that a server is calling, and not SQL inside a request: see auth.is_proven and
+-- auth.open_message. outcome UNPROVEN: no registered key created the proof; CLOCKS_DIFFER: it was
+-- created at another time; OTHER_PLACEMENT: the organization is not at p_placement.
 --
 -- placement is where the organization's rows are; 'remote' means that the control database knows.
 -- placement_generation, suspension: see app.placements.
@@ -19,12 +15,11 @@
 -- and the token changes nothing. p_profile is what that function would record; it is not part of
 -- the proof, because it decides nothing else.
 --
--- One statement opens the usual request: it has one name for the organization, its current slug;
--- the organization is in the shared tables, not suspended and not moving; and nothing has to be
--- recorded.
--- app.organization_lookup has the slugs of these organizations, and copies of what an opening reads
--- of them. If anything is different, the statement finds no role, and auth.resolve_request decides
--- everything from the sources. An expired proof is left to it as well: it reports CLOCKS_DIFFER.
+-- One statement reads what the usual request needs: it has one name for the organization, its
+-- current slug; the organization is in the shared tables, not suspended and not moving; and nothing
+-- has to be recorded. app.organization_lookup has the slugs of these organizations. If anything is
+-- different, the statement finds no role, and auth.resolve_request decides everything from the
+-- sources. An expired proof is left to it as well: it reports CLOCKS_DIFFER.
 --
 -- Initializing a statement costs more than its look-ups: each table, each function in an
 -- expression, and each column in every join above its table. So few checks stand in the statement,
@@ -63,18 +58,19 @@ BEGIN
     -- the search path of this function, so the names below are qualified.
     RESET ALL;
     IF current_slug IS NOT NULL AND p_placement = 'shared' AND abs(extract(epoch FROM now()) - p_proven_at) <= 300
-        AND auth.is_proven(concat(
-            'open ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
-            ' ', octet_length(p_path), ':', p_path, ' ', octet_length(p_claim), ':', p_claim,
-            ' ', octet_length(p_email), ':', p_email, ' ', octet_length(issued_micros), ':', issued_micros), p_proven_at, p_proof)
+        AND auth.is_proven(auth.open_message(p_issuer, p_subject, p_path, p_claim, p_email, issued_micros), p_proven_at, p_proof)
     THEN
         -- A transaction that may write reads under the placement lock, so a move is over or has not
-        -- begun. Without a proof there is no lock, by which SQL could discover slugs.
+        -- begun. Only a member takes the lock: while it is held exclusively, a caller who waits
+        -- learns that the slug exists. The lock of null is none.
         IF may_write THEN
-            SELECT l.organization_id, pg_advisory_xact_lock_shared(app.placement_lock(l.organization_id)) INTO locked, session
-                FROM app.organization_lookup l WHERE l.slug = current_slug;
+            SELECT m.organization_id, pg_advisory_xact_lock_shared(app.placement_lock(m.organization_id)) INTO locked, session
+                FROM auth.identities i
+                    LEFT JOIN app.organization_lookup l ON l.slug = current_slug
+                    LEFT JOIN auth.organization_members m ON m.organization_id = l.organization_id AND m.user_id = i.user_id
+                WHERE i.issuer = p_issuer AND i.subject = p_subject AND i.not_before IS NULL AND i.suspended_at IS NULL;
         END IF;
-        -- Outer joins keep this order: a user may have many memberships.
+        -- Outer joins, so that the planner does not start from the memberships of the user.
         SELECT 'OK', i.user_id, p_email IS NOT DISTINCT FROM i.email,
                concat(i.xmin, ' ', m.xmin, ' ', l.xmin, ' ', pg_postmaster_start_time()),
                l.organization_id, current_slug, l.name, l.created_at, l.updated_at, m.role, 'shared', NULL, l.generation, NULL,

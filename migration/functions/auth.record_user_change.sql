@@ -1,5 +1,10 @@
 -- Records that a user was suspended, resumed or renamed, and, in the control database, that
--- dedicated databases have to copy the user. They record the same change when they store the copy.
+-- dedicated databases have to copy the user. Each of them records the same change when it stores
+-- the copy.
+--
+-- auth.record_user_event takes placement locks. A change of a user in the control database takes
+-- those of the user's organizations before the user's row, because a move locks the row while it
+-- holds the placement lock.
 CREATE OR REPLACE FUNCTION auth.record_user_change() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = auth, app, pg_temp AS $$
 DECLARE

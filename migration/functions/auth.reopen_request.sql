@@ -22,7 +22,8 @@ DECLARE
 BEGIN
     -- As in auth.open_request.
     RESET ALL;
-    -- One statement, because each one and each expression costs more than a look-up.
+    -- One statement, because each one and each expression costs more than a look-up. So it has the
+    -- conditions of auth.is_proven as well.
     SELECT app.set_session(p_organization, m.user_id, m.role::text) INTO session
         FROM auth.proof_keys k
             JOIN auth.identities i ON i.issuer = p_issuer AND i.subject = p_subject

@@ -14,10 +14,6 @@ CREATE OR REPLACE FUNCTION auth.resolve_request(
 ) LANGUAGE plpgsql AS $$
 DECLARE
     issued_micros text := (extract(epoch FROM p_issued_at) * 1000000)::bigint;
-    message bytea := convert_to(concat(
-        p_proven_at, ' open ', octet_length(p_issuer), ':', p_issuer, ' ', octet_length(p_subject), ':', p_subject,
-        ' ', octet_length(p_path), ':', p_path, ' ', octet_length(p_claim), ':', p_claim,
-        ' ', octet_length(p_email), ':', p_email, ' ', octet_length(issued_micros), ':', issued_micros), 'UTF8');
     from_path   uuid;
     from_claim  uuid;
     target      uuid;
@@ -45,9 +41,8 @@ BEGIN
         INTO kept_since, user_id, email_is_current, version, from_path, outcome
         FROM (SELECT (SELECT now() - interval '89 days' FROM app.database) AS kept_since,
                      abs(extract(epoch FROM now()) - p_proven_at) <= 300 AS is_timely
-              FROM auth.proof_keys k
-              WHERE k.updated_at > now() - interval '30 days'
-                AND sha256(p_proof) = sha256(sha256(k.outer_block || sha256(k.inner_block || message))) LIMIT 1) k
+              WHERE auth.is_proven(auth.open_message(p_issuer, p_subject, p_path, p_claim, p_email, issued_micros),
+                                   p_proven_at, p_proof)) k
             LEFT JOIN auth.identities i ON i.issuer = p_issuer AND i.subject = p_subject AND k.is_timely
             LEFT JOIN app.organization_slugs s ON s.slug = coalesce(p_path, p_claim)
                 AND (s.retired_at IS NULL OR s.retired_at > coalesce(k.kept_since, '-infinity'));
@@ -81,8 +76,11 @@ BEGIN
     END IF;
 
     target := CASE WHEN p_path IS NULL THEN from_claim ELSE from_path END;
-    IF may_write AND target IS NOT NULL THEN
-        PERFORM pg_advisory_xact_lock_shared(app.placement_lock(target));
+    IF may_write THEN
+        -- For members only, as in auth.open_request. For others there is no target.
+        SELECT m.organization_id, pg_advisory_xact_lock_shared(app.placement_lock(m.organization_id)) INTO target, session
+            FROM auth.organization_members m
+            WHERE m.organization_id = target AND m.user_id = resolve_request.user_id;
     END IF;
     SELECT o.id, o.slug, m.role, b.updated_at, b.plan, b.status, b.stripe_subscription_id IS NOT NULL, b.period_start, b.period_end,
            b.trial_ends_at, b.cancel_at_period_end, b.past_due_since, b.paid_until, b.has_exceptions, o.name, o.created_at, o.updated_at,

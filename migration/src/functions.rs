@@ -37,8 +37,8 @@ const FUNCTIONS: &[Function] = &functions! {
         "app.record_cascade" "app.record_directory_change" "auth.record_user_change" "auth.copy_suspension"
         "app.refresh_changed_lookup" "billing.note_exceptions" "billing.count_days";
     "tenantry_app, tenantry_system", true: "audit.current_actor_name";
-    "", false: "app.lookup_source" "app.refresh_lookup" "app.placement_schema" "app.placement_lock" "auth.user_lock"
-        "app.open_session" "auth.is_proven" "auth.identity_digest" "auth.record_user_event"
+    "", false: "app.refresh_lookup" "app.placement_schema" "app.placement_lock" "auth.user_lock"
+        "app.open_session" "auth.is_proven" "auth.open_message" "auth.identity_digest" "auth.record_user_event"
         "auth.record_identity_change" "auth.resolve_request"
         "audit.partitions";
     "tenantry_app", false: "auth.open_request" "auth.reopen_request" "auth.enter_new_organization"

@@ -13,6 +13,11 @@ use crate::{
     steps::{STEPS, Status, compare},
 };
 
+/// Whether the first step of the database is the one of this program. Development versions of it
+/// had the same name and did not create this table.
+const IS_BASELINE: &str = "SELECT EXISTS (SELECT FROM pg_tables
+    WHERE schemaname = 'app' AND tablename = 'organization_lookup')";
+
 /// The default of [`Run::concurrency`].
 pub const CONCURRENCY: usize = 4;
 
@@ -101,6 +106,9 @@ async fn apply(
     let known = migration.applied().await?;
     if let status @ (Status::Ahead(_) | Status::Incompatible) = compare(&known, &run.steps) {
         return Err(Error::Version(status));
+    }
+    if !known.is_empty() && !migration.client().query_one::<bool>(IS_BASELINE, &[]).await? {
+        return Err(Error::Version(Status::Incompatible));
     }
     let passwords = [(APP_ROLE, passwords.app), (SYSTEM_ROLE, passwords.system)];
     let passwords = passwords.into_iter().filter_map(|(role, password)| Some((role, password?)));

@@ -125,7 +125,8 @@ async fn migrate_one(
         None => connect(options).await?,
     };
     let outcome = with_retries(&mut connection, organization, steps).await;
-    if outcome.is_ok() {
+    // After an error of the database, the connection may be unusable.
+    if !matches!(outcome, Err(Failure::Database(_))) {
         idle().push(connection);
     }
     Ok((organization, outcome))

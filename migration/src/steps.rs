@@ -26,7 +26,8 @@ pub enum Status {
     /// The database has this many steps that this program does not know: a newer tenantry migrated
     /// it.
     Ahead(usize),
-    /// The database has steps, but not the first one: see [`INCOMPATIBLE`].
+    /// The database has steps, but not the first one of this program: see
+    /// [`INCOMPATIBLE`].
     Incompatible,
 }
 

@@ -93,7 +93,8 @@ impl fmt::Display for Finding {
 /// Which copies of rows the self-check compares with their sources.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
-    /// Copies of suspended users and of organizations that have a placement.
+    /// Copies of suspended users and of organizations with a placement, as far as a difference
+    /// could open a session wrongly.
     Quick,
     /// All, which reads all users and organizations.
     Complete,

@@ -50,6 +50,13 @@ tenant AS (
     WHERE (a.attname = 'organization_id' AND b.name <> 'app.organization_slugs')
        OR (a.attname = 'id' AND b.relname = 'organizations')
 ),
+-- The statements that make copies equal to their sources.
+repair (lookups, identities) AS (VALUES (
+    'SELECT app.refresh_stale_lookups()',
+    -- The setting keeps the time of the identity, which is that of its newest token.
+    'SET app.replicating = ''on''; UPDATE auth.identities i SET suspended_at = u.suspended_at FROM auth.users u '
+    'WHERE u.id = i.user_id AND i.suspended_at IS DISTINCT FROM u.suspended_at; RESET app.replicating'
+)),
 command (privilege, letter) AS (VALUES ('SELECT', 'r'), ('INSERT', 'a'), ('UPDATE', 'w'), ('DELETE', 'd')),
 -- The commands that a role may use on a table or on some of its columns.
 usable AS (
@@ -359,24 +366,30 @@ finding (severity, subject, problem, remedy) AS (
     -- Triggers keep the copies from which a request is opened, and enforce foreign keys.
     SELECT 'fault', 'table ' || b.name, format('has the trigger %I disabled', t.tgname),
            format('ALTER TABLE %s ENABLE TRIGGER %I', b.name, t.tgname)
-             || CASE t.tgname WHEN 'copy_suspension' THEN '; UPDATE auth.users SET suspended_at = suspended_at'
-                              WHEN 'refresh_lookup' THEN '; SELECT app.refresh_lookup(id) FROM app.organizations'
+             || CASE t.tgname WHEN 'copy_suspension' THEN '; ' || repair.identities
+                              WHEN 'refresh_lookup' THEN '; ' || repair.lookups
                               WHEN 'note_exceptions' THEN format('; UPDATE %I.organization_features SET feature = feature', b.nspname)
                               ELSE '' END
-    FROM pg_trigger t JOIN base b ON b.oid = t.tgrelid
+    FROM pg_trigger t JOIN base b ON b.oid = t.tgrelid CROSS JOIN repair
     WHERE t.tgenabled IN ('D', 'R')
     UNION ALL
-    SELECT 'fault', 'table ' || x.name, format('lacks the trigger %I', x.trigger), 'create it as its migration does'
-    FROM (VALUES ('auth.users', 'copy_suspension'), ('auth.identities', 'copy_suspension'),
-                 ('app.organizations', 'refresh_lookup'), ('app.placements', 'refresh_lookup'),
-                 ('billing.organization_billing', 'refresh_lookup'),
-                 ('billing.organization_features', 'note_exceptions')) x (name, trigger)
-    WHERE NOT EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = to_regclass(x.name) AND t.tgname = x.trigger)
+    -- type is pg_trigger.tgtype: 1 for each row, 2 before, 4 insert, 8 delete, 16 update.
+    SELECT 'fault', 'table ' || x.name, format('lacks the trigger %I of its migration', x.trigger), 'create it as its migration does'
+    FROM (VALUES ('auth.users', 'copy_suspension', 17, 'auth.copy_suspension'),
+                 ('auth.identities', 'copy_suspension', 23, 'auth.copy_suspension'),
+                 ('app.organizations', 'refresh_lookup', 21, 'app.refresh_changed_lookup'),
+                 ('app.placements', 'refresh_lookup', 29, 'app.refresh_changed_lookup'),
+                 ('app.database', 'refresh_lookup', 12, 'app.refresh_changed_lookup'),
+                 ('billing.organization_billing', 'refresh_lookup', 29, 'app.refresh_changed_lookup'),
+                 ('billing.organization_features', 'note_exceptions', 29, 'billing.note_exceptions')) x (name, trigger, type, function)
+    WHERE NOT EXISTS (SELECT FROM pg_trigger t
+                      WHERE t.tgrelid = to_regclass(x.name) AND t.tgname = x.trigger AND t.tgtype = x.type
+                        AND t.tgfoid = to_regproc(x.function))
     UNION ALL
-    SELECT 'fault', 'table ' || name, 'differs from the rows that it copies, and requests are opened from it',
-           CASE name WHEN 'auth.identities' THEN 'UPDATE auth.users SET suspended_at = suspended_at'
-                     ELSE 'SELECT app.refresh_lookup(id) FROM app.organizations' END
-    FROM app.stale_copies($10) c (name)
+    SELECT CASE WHEN c.is_unsafe THEN 'fault' ELSE 'warning' END, 'table ' || c.name,
+           'differs from the rows that it copies, and requests are opened from it',
+           CASE c.name WHEN 'auth.identities' THEN repair.identities ELSE repair.lookups END
+    FROM app.stale_copies($10) c CROSS JOIN repair
     UNION ALL
     SELECT 'warning', 'role ' || current_user, format('has %s = %s', s.name, s.value),
            coalesce(CASE WHEN s.reset LIKE 'ALTER ROLE%' THEN s.reset END, format('ALTER ROLE %I SET %s TO %L', current_user, s.name, w.value))

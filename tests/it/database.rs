@@ -95,8 +95,16 @@ async fn a_failed_step_leaves_nothing_behind() {
 async fn a_database_of_a_development_version_is_refused() {
     let database = Database::empty().await;
     database
-        .execute("CREATE SCHEMA migration;
+        .execute(
+            "CREATE SCHEMA migration;
              CREATE TABLE migration.seaql_migrations (version text PRIMARY KEY, applied_at bigint);
+             INSERT INTO migration.seaql_migrations VALUES ('core/0001_baseline', 0)",
+        )
+        .await;
+    let refused = migrate(database.admin(), None).await.unwrap_err();
+    assert!(matches!(refused, Error::Version(Status::Incompatible)), "{refused}");
+    database
+        .execute("DELETE FROM migration.seaql_migrations;
              INSERT INTO migration.seaql_migrations VALUES ('m0001_foundation', 0), ('m0002_auth', 0)")
         .await;
     let refused = migrate(database.admin(), None).await.unwrap_err();
@@ -159,6 +167,7 @@ fn a_role_that_could_bypass_the_policies_is_rejected() {
             ("tenantry_app", "SUPERUSER"),
             ("tenantry_app", "BYPASSRLS"),
             ("tenantry_app", "CREATEROLE"),
+            ("tenantry_app", "CREATEDB"),
             ("tenantry_owner", "BYPASSRLS"),
             ("tenantry_system", "BYPASSRLS"),
         ] {

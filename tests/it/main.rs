@@ -55,6 +55,7 @@ mod organization;
 mod page;
 mod performance;
 mod placement;
+mod placement_lock;
 mod postgres;
 mod prices;
 mod profile;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::support::{HANG, database::Database, placement, sessions::Request};
 
 /// What can change in what an opening reads.
-const CHANGES: [&str; 29] = [
+const CHANGES: [&str; 30] = [
     "SELECT",
     "UPDATE auth.organization_members SET role = 'viewer' WHERE role <> 'viewer'",
     "DELETE FROM auth.organization_members",
@@ -35,14 +35,16 @@ const CHANGES: [&str; 29] = [
     "CREATE TEMP TABLE kept ON COMMIT DROP AS SELECT * FROM billing.organization_billing; DELETE FROM billing.organization_billing;
         INSERT INTO billing.organization_billing SELECT * FROM kept; UPDATE app.organizations SET name = 'x'",
     "UPDATE app.organizations SET slug = 'other' WHERE slug = 'acme'; UPDATE app.organizations SET slug = 'acme' WHERE slug = 'other'",
-    "INSERT INTO app.database (name) VALUES ('eu'); SELECT app.refresh_lookup(id) FROM app.organizations",
+    "INSERT INTO app.database (name) VALUES ('eu')",
     "INSERT INTO app.database (name) VALUES ('eu'); INSERT INTO app.placements (organization_id, placement) SELECT id, 'shared' FROM app.organizations",
+    "WITH b AS (UPDATE billing.organization_billing SET paid_until = now() RETURNING 1)
+        UPDATE app.organizations SET name = name || (SELECT count(*) FROM b)",
     "UPDATE auth.identities SET email = 'a@example.com'",
     "UPDATE auth.identities SET profile = '{\"name\": \"A\", \"picture\": \"p\"}'",
     "UPDATE auth.identities SET issued_at = now() - interval '2 minutes'",
 ];
 
-const OWNER: Request<'_> = Request {
+pub const OWNER: Request<'_> = Request {
     subject: "acme-owner",
     path: "'acme'",
     claim: "NULL",
@@ -50,8 +52,8 @@ const OWNER: Request<'_> = Request {
     issued_at: "NULL",
     age: 0,
 };
-const ID: &str = "(SELECT id FROM app.organizations WHERE slug = 'acme')";
-const OTHER_ID: &str = "(SELECT id FROM app.organizations WHERE slug = 'globex')";
+pub const ID: &str = "(SELECT id FROM app.organizations WHERE slug = 'acme')";
+pub const OTHER_ID: &str = "(SELECT id FROM app.organizations WHERE slug = 'globex')";
 const SOON: &str =
     "(SELECT updated_at + interval '59 s' FROM auth.identities WHERE subject = 'acme-owner')";
 const LATER: &str =
@@ -175,7 +177,7 @@ async fn every_change_reaches_the_copies() {
 }
 
 /// Waits until a transaction waits for a lock.
-async fn wait_for_waiting(database: &Database) {
+pub async fn wait_for_waiting(database: &Database) {
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
                    AND wait_event_type = 'Lock'";
     let wait = async {
@@ -236,6 +238,69 @@ async fn many_changes_at_the_same_time_all_reach_the_copies() {
     });
     futures_util::future::join_all(changes).await;
     assert_eq!(database.exactly::<i64>(STALE).await, 0);
+}
+
+#[tokio::test]
+async fn a_change_of_the_rule_reaches_the_copies() {
+    let database = Database::create().await;
+    let shouted = "SELECT count(*) FROM app.organization_lookup WHERE name = upper(name)";
+    let before: i64 = database.exactly(shouted).await;
+    let older = "DO $$ BEGIN EXECUTE replace(pg_get_functiondef('app.lookup_source'::regproc), 'o.name', 'upper(o.name)'); END $$;
+        SELECT app.refresh_stale_lookups();
+        UPDATE migration.functions SET digest = '' WHERE name = 'app.refresh_lookup'";
+    database.connect_admin().await.batch(older).await.unwrap();
+    assert_ne!(database.exactly::<i64>(shouted).await, before);
+    migration::migrate(database.admin(), None).await.unwrap();
+    assert_eq!(database.exactly::<i64>(shouted).await, before);
+    assert_eq!(database.exactly::<i64>(STALE).await, 0);
+}
+
+#[tokio::test]
+async fn a_column_that_a_step_adds_disturbs_no_change() {
+    let database = Database::create().await;
+    let admin = database.connect_admin().await;
+    admin.batch("ALTER TABLE app.organization_lookup ADD COLUMN later text").await.unwrap();
+    for change in SOURCES {
+        admin.batch(change).await.unwrap();
+    }
+    assert_eq!(database.exactly::<i64>(STALE).await, 0);
+}
+
+#[tokio::test]
+async fn a_slug_that_passed_unnoticed_is_repaired() {
+    if !placement::all_are_shared() {
+        return;
+    }
+    for (from, to) in [("acme", "globex"), ("globex", "acme")] {
+        let database = Database::create().await;
+        let pass = format!(
+            "SET session_replication_role = replica;
+             UPDATE app.organizations SET slug = 'free' WHERE slug = '{from}';
+             UPDATE app.organizations SET slug = '{from}' WHERE slug = '{to}';
+             RESET session_replication_role"
+        );
+        let admin = database.connect_admin().await;
+        admin.batch(&pass).await.unwrap();
+        let unsafe_copies = "SELECT count(*) FROM app.stale_copies(true) WHERE is_unsafe";
+        assert_eq!(database.exactly::<i64>(unsafe_copies).await, 1);
+        admin.batch("SELECT app.refresh_stale_lookups()").await.unwrap();
+        assert_eq!(database.exactly::<i64>(STALE).await, 0, "{from} to {to}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_concerns_no_copy_keeps_sessions_valid() {
+    if !placement::all_are_shared() {
+        return;
+    }
+    let database = Database::create().await;
+    let admin = database.connect_admin().await;
+    admin.batch(CHANGES[13]).await.unwrap();
+    let versions = "SELECT string_agg(xmin::text, ' ' ORDER BY slug) FROM app.organization_lookup";
+    let before: String = admin.query_one(versions, &[]).await.unwrap();
+    let moved = "UPDATE app.placements SET moved_at = now(), old_placement = 'schema'";
+    admin.batch(moved).await.unwrap();
+    assert_eq!(admin.query_one::<String>(versions, &[]).await.unwrap(), before);
 }
 
 #[tokio::test]

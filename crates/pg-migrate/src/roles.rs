@@ -25,8 +25,8 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// Creates missing roles, sets the settings and `passwords` of logins, and refuses roles that
-    /// could bypass row-level security. Changes nothing if the login lacks a right. Without
+    /// Creates missing roles, sets the settings and `passwords` of logins, and refuses roles with
+    /// rights that none of them needs. Changes nothing if the login lacks a right. Without
     /// `passwords`, makes the login a member of the owner, and changes nothing else.
     pub(crate) async fn ensure(
         &self,
@@ -125,8 +125,10 @@ const CREATE: &str = "SELECT format('CREATE ROLE %I %s', r.name, r.options),
      CROSS JOIN login l
      WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r.name)";
 
+/// The roles with rights over the server, with which they could bypass row-level security or own
+/// databases.
 const POWERFUL: &str = "SELECT rolname::text FROM pg_roles
-     WHERE (rolsuper OR rolbypassrls OR rolcreaterole OR rolreplication) AND (rolname = $1 OR rolname = ANY ($2))";
+     WHERE (rolsuper OR rolbypassrls OR rolcreaterole OR rolcreatedb OR rolreplication) AND (rolname = $1 OR rolname = ANY ($2))";
 
 /// The statements that set what differs from the settings $3 and their values $4. Values are
 /// compared as PostgreSQL reads them: `10000` is `10s`. Leaves these settings behind in the

@@ -39,8 +39,8 @@ pub struct Migration<'a> {
     database: &'a Database,
 }
 
-/// Creates the lists of applied steps and functions.
-const LISTS: &str = "CREATE SCHEMA migration;
+/// Creates the tables of applied steps and functions.
+const TABLES: &str = "CREATE SCHEMA migration;
     CREATE TABLE migration.seaql_migrations (
         version    varchar NOT NULL PRIMARY KEY,
         applied_at bigint NOT NULL
@@ -92,12 +92,12 @@ impl<'a> Migration<'a> {
         }
     }
 
-    /// Makes the roles as they should be, with these passwords of logins. A login without one keeps
+    /// Creates and configures the roles, with these passwords of logins. A login without one keeps
     /// its password. Acts as the owner from now on.
     ///
     /// # Errors
     ///
-    /// When the login lacks a right, or a role could bypass row-level security.
+    /// When the login lacks a right, or a role has rights over the server.
     pub async fn prepare(&mut self, passwords: &[(&str, &str)]) -> Result<(), Error> {
         let roles = &self.database.roles;
         roles.ensure(&mut self.client, self.options, Some(passwords)).await?;
@@ -118,7 +118,7 @@ impl<'a> Migration<'a> {
                 "GRANT USAGE ON SCHEMA migration TO {logins};
                  GRANT SELECT ON ALL TABLES IN SCHEMA migration TO {logins}"
             );
-            transaction.batch(LISTS).await?;
+            transaction.batch(TABLES).await?;
             transaction.batch(&grant).await?;
         }
         transaction.batch(sql).await?;
