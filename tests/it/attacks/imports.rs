@@ -107,7 +107,10 @@ async fn an_edited_file_is_rejected_and_changes_nothing() {
     };
     let file = edited(&backup.text, planted);
     let unsigned = edited(&file, |lines| drop(lines.pop()));
-    let renamed = backup.text.replacen("Rocket skates", "Rocket boots!", 1);
+    let renamed = edited(&backup.text, |lines| {
+        let project = lines.iter_mut().find(|line| line["table"] == "app.projects").unwrap();
+        project["row"]["name"] = json!("Rocket boots!");
+    });
     let invalid = "the signature of the export is not valid";
     for (text, reason) in [
         (&file, invalid),

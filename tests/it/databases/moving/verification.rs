@@ -15,31 +15,16 @@ async fn a_move_does_not_switch_to_a_copy_that_differs() {
     let database = &app.database;
     log_entries(database, 60_000).await;
     let before = rows_of_acme(database).await;
+    let oldest = format!(
+        "SELECT l.id FROM audit.audit_logs l WHERE l.organization_id = '{ACME}' ORDER BY l.created_at, l.id LIMIT 1"
+    );
     let spoils = [
-        "UPDATE app.projects SET name = 'Rocket boots' WHERE name = 'Rocket skates'",
-        "DELETE FROM app.projects WHERE id = (SELECT p.id FROM app.projects p WHERE p.organization_id = '00000000-0000-4000-8000-00000000000a' ORDER BY p.id LIMIT 1)",
+        format!("UPDATE audit.audit_logs SET actor_name = 'Other' WHERE id = ({oldest})"),
+        format!("DELETE FROM audit.audit_logs WHERE id = ({oldest})"),
+        "UPDATE auth.organization_members SET role = 'admin' WHERE role = 'viewer'".to_owned(),
     ];
-    for (to, stays, spoils) in [
-        (
-            "database:eu",
-            "shared",
-            [
-                spoils[0],
-                spoils[1],
-                "UPDATE auth.organization_members SET role = 'admin' WHERE role = 'viewer'",
-            ],
-        ),
-        (
-            "shared",
-            "database:eu",
-            [
-                spoils[0],
-                spoils[1],
-                "UPDATE auth.organization_members SET role = 'admin' WHERE role = 'viewer'",
-            ],
-        ),
-    ] {
-        for spoil in spoils {
+    for (to, stays) in [("database:eu", "shared"), ("shared", "database:eu")] {
+        for spoil in &spoils {
             let child = spawn(database, &eu, to);
             wait_until(database, COPYING).await;
             let target = if to == "shared" { database } else { &eu.database };
