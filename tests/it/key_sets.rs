@@ -352,7 +352,8 @@ async fn empty_fields_of_a_key_count_as_absent() {
 #[tokio::test]
 async fn an_address_without_keys_is_reported_with_what_it_has() {
     use axum::response::{IntoResponse, Redirect, Response};
-    let answers: [(fn() -> Response, &str); 4] = [
+    type Answer = (fn() -> Response, &'static str);
+    let answers: [Answer; 4] = [
         (
             || Redirect::permanent("/elsewhere").into_response(),
             "redirects. Set the address to which it leads.",

@@ -190,7 +190,7 @@ async fn own_changes_are_visible_and_others_within_the_requested_staleness() {
 async fn no_own_change_is_missed_while_the_replica_lags() {
     let pair = Pair::start().await;
     let query = "{ organization { projects(first: 1) { nodes { name } } } }";
-    for round in 0..40 {
+    for round in 0..20 {
         pair.pause().await;
         let name = [format!("Round {round}")];
         let position = pair.create(&name[0]).await;
