@@ -70,7 +70,7 @@ async fn every_fault_of_a_dedicated_schema_is_reported() {
                  ALTER TABLE {SCHEMA}.projects RENAME updated_at TO created_at;
                  ALTER TABLE {SCHEMA}.projects RENAME x TO updated_at"
             ),
-            "projects lacks the column order organization_id, ",
+            "projects lacks the column order id, organization_id, ",
         ),
     ];
     for (number, (sql, expected)) in structure.iter().enumerate() {

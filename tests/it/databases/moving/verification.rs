@@ -15,13 +15,12 @@ async fn a_move_does_not_switch_to_a_copy_that_differs() {
     let database = &app.database;
     log_entries(database, 60_000).await;
     let before = rows_of_acme(database).await;
-    // Rows that are copied early: the first entry of the audit log, and the members.
-    let first = format!(
-        "id = (SELECT l.id FROM audit.audit_logs l WHERE l.organization_id = '{ACME}' ORDER BY l.id LIMIT 1)"
+    let oldest = format!(
+        "SELECT l.id FROM audit.audit_logs l WHERE l.organization_id = '{ACME}' ORDER BY l.created_at, l.id LIMIT 1"
     );
     let spoils = [
-        format!("UPDATE audit.audit_logs SET actor_name = 'other' WHERE {first}"),
-        format!("DELETE FROM audit.audit_logs WHERE {first}"),
+        format!("UPDATE audit.audit_logs SET actor_name = 'Other' WHERE id = ({oldest})"),
+        format!("DELETE FROM audit.audit_logs WHERE id = ({oldest})"),
         "UPDATE auth.organization_members SET role = 'admin' WHERE role = 'viewer'".to_owned(),
     ];
     for (to, stays) in [("database:eu", "shared"), ("shared", "database:eu")] {
