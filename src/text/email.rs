@@ -58,6 +58,7 @@ fn is_domain(domain: &str) -> bool {
         (1..=MAX_LABEL_BYTES).contains(&label.len())
             && !label.starts_with('-')
             && !label.ends_with('-')
+            && label.chars().all(|char| char.is_ascii_alphanumeric() || "-_".contains(char))
     };
     domain.len() <= MAX_DOMAIN_BYTES && domain.split('.').all(is_label)
 }
@@ -132,6 +133,8 @@ mod tests {
             "a@xn--zzzzzzzzz.example",
             "a@-b.example",
             "a@b-.example",
+            "a@b/c.example",
+            "a@b%c.example",
             "a@[127.0.0.1]",
             "\"a b\"@c",
             "mailto:a@b",
