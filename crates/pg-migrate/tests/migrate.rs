@@ -1,6 +1,8 @@
 //! A migration of a database. Each test has a separate PostgreSQL, because roles belong to the whole
 //! server.
 
+#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
+
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use embedded_postgres::{Embedded, Options};
