@@ -2,8 +2,6 @@
 //! server.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
-#![expect(clippy::unwrap_used, reason = "a failure here is a failed test")]
-
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use embedded_postgres::{Embedded, Options};
