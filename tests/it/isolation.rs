@@ -73,34 +73,35 @@ fn lives_in_table(table: &str, organization: &str) -> bool {
 /// Inserts a row of each organization into these tenant tables, if the demo leaves them empty.
 pub async fn fill(database: &Database, wanted: impl Fn(&TenantTable) -> bool) {
     let connection = database.connect_admin().await;
-    for organization in [ACME, GLOBEX] {
+    for organization in [ACME, GLOBEX].map(|id| format!("'{id}'")) {
         for table in tenant_tables().iter().filter(|table| wanted(table)) {
             let (name, owner) = (&table.name, table.owner_column());
-            let count = format!("SELECT count(*) FROM {name} WHERE {owner} = '{organization}'");
+            let count = format!("SELECT count(*) FROM {name} WHERE {owner} = {organization}");
             if database.value::<i64>(&count).await == 0 {
-                database.execute(&insertion(&connection, name, organization).await).await;
+                database.execute(&insertion(&connection, name, &organization).await).await;
             }
         }
     }
 }
 
-/// The statement that inserts a row of an organization into a table. Values follow from the types
-/// of its columns and from its foreign keys, except for two that must have a certain form.
-async fn insertion(connection: &Client, table: &str, organization: &str) -> String {
+/// The statement that inserts a row into a table. Its organization is an expression, for which a
+/// `FROM` can be appended. Values follow from the types of the columns and from the foreign keys,
+/// except for two that must have a certain form.
+pub async fn insertion(connection: &Client, table: &str, organization: &str) -> String {
     connection
         .query_one(
-            "SELECT format('INSERT INTO %s (%s) VALUES (%s)', $1::text, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum),
+            "SELECT format('INSERT INTO %s (%s) SELECT %s', $1::text, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum),
                     string_agg(CASE
-                        WHEN a.attname = split_part(t.key, ', ', 1) THEN quote_literal($2::text)
+                        WHEN a.attname = split_part(t.key, ', ', 1) THEN $2::text
                         WHEN a.attname = 'slug' THEN quote_literal('xx')
                         WHEN a.attname = 'action' THEN quote_literal('a.b')
                         WHEN r.name IS NOT NULL THEN concat('(SELECT ', r.attname, ' FROM ', r.name,
-                            CASE WHEN r.owner IS NOT NULL THEN format(' WHERE %I = %L', r.owner, $2) END, ' LIMIT 1)')
+                            CASE WHEN r.owner IS NOT NULL THEN format(' WHERE %I = %s', r.owner, $2) END, ' LIMIT 1)')
                         WHEN y.typtype = 'e' THEN quote_literal((
                             SELECT enumlabel FROM pg_enum WHERE enumtypid = y.oid ORDER BY enumsortorder LIMIT 1))
                         WHEN y.typname IN ('timestamptz', 'date') THEN 'now()'
                         WHEN y.typname = 'uuid' THEN 'gen_random_uuid()'
-                        WHEN y.typname = 'bytea' THEN format('sha256(%L)', $2)
+                        WHEN y.typname = 'bytea' THEN format('sha256(%s::text::bytea)', $2)
                         WHEN y.typname = 'jsonb' THEN quote_literal('{}')
                         WHEN y.typname IN ('int4', 'int8', 'numeric') THEN '1'
                         WHEN y.typname = 'bool' THEN 'true'
@@ -223,9 +224,9 @@ async fn no_row_of_another_tenant_can_be_read_or_written() {
                         );
                     }
                 }
+                let insert = insertion(&connection, name, &format!("'{GLOBEX}'")).await;
                 assert_eq!(
-                    rejected_sqlstate(&connection, insertion(&connection, name, GLOBEX).await)
-                        .await,
+                    rejected_sqlstate(&connection, insert).await,
                     "42501",
                     "INSERT {context}"
                 );

@@ -22,10 +22,14 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::{Layer, layer::Context, prelude::*};
 use uuid::Uuid;
 
-use crate::support::{
-    App, AppSettings, HANG,
-    app::{token, token_with},
-    database::Database,
+use crate::{
+    isolation::insertion,
+    support::{
+        App, AppSettings, HANG,
+        app::{token, token_with},
+        database::{Database, tenant_tables},
+        resources::further_resources,
+    },
 };
 use relay::Relay;
 use requests::{CREATE_PROJECT, DASHBOARD, PROJECT, PROJECTS};
@@ -231,6 +235,12 @@ async fn every_statement_uses_an_index_that_leads_with_the_organization() {
     let admin = database.connect_admin().await;
     admin.batch(&SEED.replace(":organizations", "10000")).await.unwrap();
     admin.batch(MORE).await.unwrap();
+    let further = further_resources();
+    let is_further = |name: &str| further.iter().any(|resource| resource.table == name);
+    for table in tenant_tables().iter().filter(|table| is_further(table.base_name())) {
+        let rows = insertion(&admin, &table.name, "o.id").await + " FROM app.organizations o";
+        admin.batch(&(rows + " WHERE o.slug LIKE 'org-%'")).await.unwrap();
+    }
     admin.batch("VACUUM ANALYZE").await.unwrap();
     let statements = Statements::default();
     let app = App::on(database, AppSettings::default()).await;

@@ -8,6 +8,8 @@ use fastrand::Rng;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::support::resources;
+
 /// A tag consists of this prefix and twelve random characters.
 const TAG_PREFIX: &str = "ztag";
 const TAG_BYTES: usize = 16;
@@ -246,7 +248,8 @@ impl Ownership {
             }
         }
         for at in 0..(text.len() + 1).saturating_sub(UUID_BYTES) {
-            let id = text.get(at..at + UUID_BYTES).filter(|id| id.as_bytes()[8] == b'-');
+            let id = text.get(at..at + UUID_BYTES);
+            let id = id.filter(|id| id.as_bytes()[8] == b'-' && *id != resources::UUID);
             if let Some(id) = id.and_then(|id| Uuid::try_parse(id).ok()) {
                 self.inspect_id(viewpoint, here, id)?;
             }

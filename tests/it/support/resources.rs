@@ -5,6 +5,9 @@ use apollo_compiler::{Schema, schema::ExtendedType};
 use serde_json::{Value, json};
 use tenantry::{action::Action, declared::Declared as _, graphql::NodeType, schema::sdl};
 
+/// The value of each field of the type `UUID`, which is not the id of an object.
+pub const UUID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+
 /// A type whose objects clients create, update, delete and list.
 #[derive(Clone, Debug)]
 pub struct Resource {
@@ -78,7 +81,7 @@ pub fn input(
             "Float" => json!(1.5),
             "Date" => json!("2031-02-28"),
             "DateTime" => json!("2031-02-28T12:00:00Z"),
-            "UUID" => json!("67e55044-10b1-426f-9247-bb680e5fe0c8"),
+            "UUID" => json!(UUID),
             "JSON" => json!({ "of": text }),
             name => match schema.types.get(name) {
                 Some(ExtendedType::Enum(values)) => {
