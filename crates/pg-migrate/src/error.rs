@@ -24,8 +24,8 @@ pub enum Error {
         /// The statements that give it the rights.
         statements: String,
     },
-    /// One of the roles has rights over the server, with which it could bypass row-level security or
-    /// own databases.
+    /// One of the roles has rights over the server. With them it could bypass row-level security,
+    /// or own databases.
     #[error(
         "the role {0} has rights over the server, which it must not have: run ALTER ROLE {0} NOSUPERUSER NOBYPASSRLS NOCREATEROLE NOCREATEDB NOREPLICATION"
     )]

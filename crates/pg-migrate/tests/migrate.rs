@@ -1,5 +1,5 @@
-//! A migration of a database. Each test has a separate PostgreSQL, because roles belong to the whole
-//! server.
+//! A migration of a database. Each test has a separate PostgreSQL, because roles belong to the
+//! whole server.
 #![expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 
 use std::{fs, os::unix::fs::PermissionsExt};

@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 const REMOTE_WAIT: Duration = Duration::from_secs(3);
 
 impl DedicatedDatabases {
-    /// Begins in the organization, if it still is where it was last seen. After an error it probably
-    /// still is there, so the database stays remembered.
+    /// Begins in the organization, if it is still where it was last seen. After an error it is
+    /// probably still there, so the database stays remembered.
     pub async fn begin_last_seen(
         self: &Arc<Self>,
         access: Access,
