@@ -28,7 +28,7 @@ pub async fn move_to_schema(connection: &Client, organization: Uuid) -> pg::Resu
     connection
         .execute(
             "INSERT INTO app.placements (organization_id, placement, version, moved_at) VALUES ($1, 'schema', $2, now())
-         ON CONFLICT (organization_id) DO UPDATE SET placement = 'schema', version = excluded.version",
+         ON CONFLICT (organization_id) DO UPDATE SET placement = 'schema', version = excluded.version, moving_to = NULL",
             &[&organization, &SCHEMA_VERSION.as_str()],
         )
         .await?;

@@ -10,7 +10,8 @@
 --
 -- - The slug: the server calls this only for the organization's current slug, which no other
 --   organization can have, and whose change writes that row.
--- - Placement and suspension: only for an organization in the shared tables that is not suspended.
+-- - Placement and suspension: a version says that app.organization_lookup had the slug, so the
+--   organization was in the shared tables, not suspended and not moving. A change writes that row.
 -- - The placement lock: only for a transaction that reads.
 --
 -- p_proof is a proof of the caller, the organization and the version: see auth.open_request.

@@ -118,14 +118,11 @@ impl SessionRequest {
         context: &SessionContext,
         placement: &Placement,
     ) -> Result<Option<Box<str>>> {
-        let (Some(tenant), Some(organization)) = (context.tenant, &context.organization) else {
-            return Ok(None);
-        };
+        let Some(organization) = &context.organization else { return Ok(None) };
         let is_slug = |text: &String| *text == organization.slug;
         // As auth.open_request reads a claim.
         let is_id = |text: &str| text.eq_ignore_ascii_case(&organization.id.0.to_string());
         let may_repeat = self.record
-            && tenant.suspension.is_none()
             && *placement == Placement::Shared
             && self.path.as_ref().is_none_or(is_slug)
             && self.claim.as_ref().is_none_or(|claim| is_slug(claim) || is_id(claim));

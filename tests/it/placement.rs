@@ -92,6 +92,26 @@ async fn an_organization_is_found_after_every_move() {
     assert_eq!(count(&app.database, &format!("{OWN}.projects WHERE name = 'Back'")).await, 0);
 }
 
+#[tokio::test]
+async fn a_session_opened_during_a_move_is_not_continued_after_it() {
+    if !all_are_shared() {
+        return;
+    }
+    let app = App::start().await;
+    let owner = app.user("acme-owner");
+    let expected = names(&owner.data(PROJECTS).await);
+    let begin = format!(
+        "INSERT INTO app.placements (organization_id, placement, moving_to) VALUES ('{ACME}', 'shared', 'schema')"
+    );
+    app.database.execute(&begin).await;
+    // The server now caches a session of the organization that is moving.
+    for _ in 0..2 {
+        assert_eq!(names(&owner.data(PROJECTS).await), expected);
+    }
+    move_to_schema(&app.database.connect_admin().await, acme()).await;
+    assert_eq!(names(&owner.data(PROJECTS).await), expected);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn moves_under_load_neither_lose_nor_duplicate_rows() {
     if !all_are_shared() {

@@ -12,6 +12,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::{sync::watch, task::JoinSet};
+use uuid::Uuid;
 
 use crate::support::{HANG, app, cluster::TENANTS};
 
@@ -41,6 +42,8 @@ pub struct WriteLog {
     pub writes: Mutex<HashMap<String, Write>>,
     /// The time of each client's last success.
     successes: Mutex<HashMap<String, Instant>>,
+    /// The project that each tenant created last. Every later read must show it.
+    newest: Mutex<HashMap<&'static str, String>>,
     /// Responses of any kind: calls that the server has accepted.
     pub responses: AtomicU32,
     pub reads: AtomicU32,
@@ -280,6 +283,9 @@ impl Client {
             Exchange::NeverSent => WriteOutcome::Refused("NEVER_SENT".to_owned()),
         };
         let success = matches!(outcome, WriteOutcome::Acknowledged(_));
+        if let WriteOutcome::Acknowledged(id) = &outcome {
+            self.write_log.newest.lock().unwrap().insert(self.tenant, id.clone());
+        }
         let write = Write { tenant: self.tenant, outcome, started, ended: Instant::now() };
         self.write_log.writes.lock().unwrap().insert(name, write);
         success
@@ -302,8 +308,12 @@ impl Client {
     }
 
     async fn read(&self) -> bool {
-        const READ: &str = "{ organization { slug projects(first: 20) { nodes { name } } auditLogs(first: 5) { nodes { metadata } } } }";
-        let Exchange::Answered(status, body) = self.exchange(READ, json!({})).await else {
+        const READ: &str = "query ($newest: ID!) { organization { slug project(id: $newest) { id }
+            projects(first: 20) { nodes { name } } auditLogs(first: 5) { nodes { metadata } } } }";
+        let newest = self.write_log.newest.lock().unwrap().get(self.tenant).cloned();
+        let id = newest.clone().unwrap_or_else(|| Uuid::nil().to_string());
+        let Exchange::Answered(status, body) = self.exchange(READ, json!({ "newest": id })).await
+        else {
             self.write_log.failed_reads.fetch_add(1, Ordering::Relaxed);
             return false;
         };
@@ -323,7 +333,8 @@ impl Client {
         let ours = shown.chain(logged_names.filter(of_load)).all(|name| {
             name.as_str().is_some_and(|name| name.starts_with(&format!("{} ", self.tenant)))
         });
-        if organization["slug"] != self.tenant || names.is_empty() || !ours {
+        let is_current = newest.is_none_or(|newest| organization["project"]["id"] == newest);
+        if organization["slug"] != self.tenant || names.is_empty() || !ours || !is_current {
             self.wrong(format!("{} was shown {body}", self.tenant));
         }
         true
