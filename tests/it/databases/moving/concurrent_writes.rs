@@ -1,8 +1,9 @@
 //! Writes during the switch: the move waits for them and copies them.
 
 use super::{
-    assert_verified, interrupted::COPYING, kill, run_move, serving_database, spawn_piped, start,
-    succeeded, without_usage,
+    assert_verified, hold_locks,
+    interrupted::{COPYING, LOG, WAITS_FOR_LOCK},
+    kill, run_move, serving_database, spawn_piped, start, succeeded, without_usage,
 };
 use crate::{
     support::placement::ACME,
@@ -19,19 +20,24 @@ async fn the_switch_waits_for_running_writes() {
     log_entries(database, 40_000).await;
     for to in ["database:eu", "shared"] {
         let old = serving_database(database, &eu).await;
+        let new = if to == "shared" { database } else { &eu.database };
+        // The move copies nothing before the writer has begun.
+        let lock = hold_locks(new, LOG).await;
         let mover = spawn_piped(database, &eu, to);
-        wait_until(database, COPYING).await;
-        wait_until(&old, "SELECT count(*) FROM app.placements WHERE moving_to IS NOT NULL").await;
+        wait_until(new, WAITS_FOR_LOCK).await;
         let writer = old.connect_app().await;
         writer.batch("BEGIN").await.unwrap();
         let open = old.opening("acme-owner", "acme").await;
         writer.batch(&open).await.unwrap();
         let write = format!(
             "SELECT auth.claim_idempotency_key('key {to}', sha256('x'), '1 minute'), auth.store_response('{ACME}', 'key {to}', 'y');
-             INSERT INTO app.projects (organization_id, name) VALUES ('{ACME}', 'last {to}');
-             UPDATE app.organizations SET name = 'Acme {to}' WHERE id = '{ACME}'"
+             INSERT INTO app.projects (organization_id, name) VALUES ('{ACME}', 'last {to}')"
         );
         writer.batch(&write).await.unwrap();
+        drop(lock);
+        wait_until(database, COPYING).await;
+        let rename = format!("UPDATE app.organizations SET name = 'Acme {to}' WHERE id = '{ACME}'");
+        writer.batch(&rename).await.unwrap();
         wait_until(&old, WAITS).await;
         assert_eq!(serving_database(database, &eu).await.name, old.name);
         writer.batch("COMMIT").await.unwrap();
@@ -39,9 +45,8 @@ async fn the_switch_waits_for_running_writes() {
         let output = tokio::task::spawn_blocking(move || mover.wait_with_output().unwrap());
         let output = output.await.unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let new = serving_database(database, &eu).await;
-        assert_ne!(new.name, old.name);
-        assert_eq!(without_usage(&new).await, written);
+        assert_eq!(serving_database(database, &eu).await.name, new.name);
+        assert_eq!(without_usage(new).await, written);
         let keys: i64 = new
             .exactly(&format!("SELECT count(*) FROM auth.idempotency_keys WHERE key = 'key {to}' AND response IS NOT NULL"))
             .await;

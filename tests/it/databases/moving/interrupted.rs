@@ -11,10 +11,10 @@ use crate::{
 };
 
 const ROW: &str = "SELECT FROM app.placements FOR UPDATE";
-const LOG: &str = "LOCK TABLE audit.audit_logs IN SHARE MODE";
+pub const LOG: &str = "LOCK TABLE audit.audit_logs IN SHARE MODE";
 /// Whether the move waits for a lock, and whether it does not. It logs in as the superuser, unlike
 /// servers.
-const WAITS_FOR_LOCK: &str = "SELECT count(*) FROM pg_stat_activity
+pub const WAITS_FOR_LOCK: &str = "SELECT count(*) FROM pg_stat_activity
     WHERE datname = current_database() AND usename = 'postgres' AND wait_event_type = 'Lock'";
 const WAITS_NO_LONGER: &str = "SELECT (count(*) = 0)::int::bigint FROM pg_stat_activity
     WHERE datname = current_database() AND usename = 'postgres' AND wait_event_type = 'Lock'";
