@@ -114,7 +114,8 @@ fn spread(values: impl Iterator<Item = f64>) -> Spread {
     let mut values: Vec<f64> = values.collect();
     values.sort_by(f64::total_cmp);
     let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-    Spread { median: at(values.len() / 2), min: at(0), max: at(values.len().saturating_sub(1)) }
+    let last = values.len().saturating_sub(1);
+    Spread { median: f64::midpoint(at(last / 2), at(values.len() / 2)), min: at(0), max: at(last) }
 }
 
 impl fmt::Display for Report {

@@ -9,7 +9,8 @@
 -- placement is where the organization's rows are; 'remote' means that the control database knows.
 -- placement_generation, suspension: see app.placements.
 -- email_is_current: p_email is the address of the newest token of this identity.
--- version changes with every row that decides the result: see auth.reopen_request.
+-- version changes with every row that decides the result, and is null for an organization whose
+-- sessions cannot be reopened: see auth.reopen_request.
 -- plan to has_exceptions: the columns of the organization's billing that decide the plan in effect.
 -- STALE_IDENTITY: auth.provision_user has to record the token first. Without p_record it need not,
 -- and the token changes nothing. p_profile is what that function would record; it is not part of

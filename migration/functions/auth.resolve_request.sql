@@ -86,7 +86,8 @@ BEGIN
            b.trial_ends_at, b.cancel_at_period_end, b.past_due_since, b.paid_until, b.has_exceptions, o.name, o.created_at, o.updated_at,
            coalesce(p.placement, CASE WHEN kept_since IS NULL THEN 'shared' ELSE 'remote' END),
            CASE p.placement WHEN 'schema' THEN p.version END, p.generation, p.moving_to IS NOT NULL, p.suspension,
-           -- Without a slug, the end of a move would not write the row.
+           -- Null without a slug: a change from moving or suspended to another state than open in
+           -- the shared tables would not write the row.
            CASE WHEN l.slug IS NOT NULL THEN concat(resolve_request.version, ' ', m.xmin, ' ', l.xmin, ' ', pg_postmaster_start_time()) END
         INTO organization_id, organization_slug, role, billing_version, plan, status, has_subscription, period_start, period_end,
              trial_ends_at, cancel_at_period_end, past_due_since, paid_until, has_exceptions,

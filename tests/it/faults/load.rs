@@ -42,7 +42,8 @@ pub struct WriteLog {
     pub writes: Mutex<HashMap<String, Write>>,
     /// The time of each client's last success.
     successes: Mutex<HashMap<String, Instant>>,
-    /// The project that each tenant created last. Every later read must show it.
+    /// The project of each tenant whose creation was acknowledged last. Every later read must show
+    /// it.
     newest: Mutex<HashMap<&'static str, String>>,
     /// Responses of any kind: calls that the server has accepted.
     pub responses: AtomicU32,
@@ -333,9 +334,11 @@ impl Client {
         let ours = shown.chain(logged_names.filter(of_load)).all(|name| {
             name.as_str().is_some_and(|name| name.starts_with(&format!("{} ", self.tenant)))
         });
-        let is_current = newest.is_none_or(|newest| organization["project"]["id"] == newest);
+        let is_current =
+            newest.as_ref().is_none_or(|newest| organization["project"]["id"] == *newest);
         if organization["slug"] != self.tenant || names.is_empty() || !ours || !is_current {
-            self.wrong(format!("{} was shown {body}", self.tenant));
+            let tenant = self.tenant;
+            self.wrong(format!("{tenant}, whose newest project is {newest:?}, was shown {body}"));
         }
         true
     }

@@ -91,7 +91,7 @@ async fn a_reopened_session_needs_its_own_proof_and_unchanged_rows() {
         assert_eq!(injected.text(&format!("SELECT {before}::text")).await, "false", "{change}");
         let current = injected.text("SELECT coalesce(app.current_organization()::text, '')").await;
         assert_eq!(current, "", "{change}");
-        // A suspended or moving organization is always opened in full.
+        // An opening of a suspended or moving organization returns no version to reopen with.
         database
             .execute("UPDATE auth.users SET suspended_at = NULL; UPDATE app.placements SET suspension = NULL, suspended_at = NULL, moving_to = NULL")
             .await;
