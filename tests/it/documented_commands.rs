@@ -88,6 +88,10 @@ async fn assert_operations(page: &str, client: &Client, count: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_on_limits_shows_what_its_commands_print() {
     let app = crate::support::App::start().await;
+    // A product has features that the page does not mention.
+    let others = "DELETE FROM billing.plan_features
+        WHERE feature NOT IN ('projects', 'team_members', 'api_calls_per_month')";
+    app.database.execute(others).await;
     assert_outputs("limits.md", &app.database, 6).await;
     assert_operations("limits.md", &app.user("acme-owner"), 3).await;
 }
