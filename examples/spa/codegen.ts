@@ -1,7 +1,15 @@
 // Generates src/gql from the server's schema and the documents of this app.
 import type { CodegenConfig } from '@graphql-codegen/cli';
 
-const scalars = { BigInt: 'number', DateTime: 'string', ID: 'string', JSON: 'Record<string, unknown>' };
+// Those that resources of a product may add as well.
+const scalars = {
+  BigInt: 'number',
+  Date: 'string',
+  DateTime: 'string',
+  ID: 'string',
+  JSON: 'Record<string, unknown>',
+  UUID: 'string',
+};
 
 const config: CodegenConfig = {
   schema: '../../schema.graphql',
