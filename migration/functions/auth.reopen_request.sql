@@ -11,9 +11,9 @@
 --
 -- - The slug: the server calls this only for the organization's current slug, which no other
 --   organization can have, and whose change writes that row.
--- - Placement and suspension: while app.organization_lookup has the slug, the organization is in the
---   shared tables, not suspended and not moving. The version alone does not say so: without a slug,
---   a change between the other states leaves that row as it is.
+-- - Placement and suspension: while app.organization_lookup has the slug, the organization is in
+--   the shared tables, not suspended and not moving. The version alone does not say so: without a
+--   slug, a change between the other states leaves that row as it is.
 -- - The placement lock: only for a transaction that reads.
 --
 -- p_proof is a proof of the caller, the organization and the version: see auth.open_request.

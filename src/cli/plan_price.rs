@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use super::{Failure, catalogue::unknown_plan, feature::name_of, say};
 
 /// Add a Stripe price of a plan, or retire one. A new price for sale replaces the one with the same
-/// interval and currency: existing subscriptions at it keep the plan. For a known price, values that
-/// are not given stay.
+/// interval and currency: existing subscriptions at it keep the plan. For a known price, values
+/// that are not given stay.
 #[derive(Debug, clap::Args)]
 pub(super) struct Price {
     /// The plan's key, for example pro.

@@ -218,8 +218,8 @@ pub(crate) struct HttpConfig {
     pub trusted_documents: Option<PathBuf>,
 
     /// Networks of proxies whose X-Forwarded-For is trusted, for example 10.0.0.0/8, separated by
-    /// commas. Without that header, their Forwarded is. A proxy that sends only Forwarded must remove
-    /// X-Forwarded-For from requests.
+    /// commas. Without that header, their Forwarded is. A proxy that sends only Forwarded must
+    /// remove X-Forwarded-For from requests.
     #[arg(long, env, value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
 
