@@ -1,7 +1,7 @@
 // Generates src/gql from the server's schema and the documents of this app.
 import type { CodegenConfig } from '@graphql-codegen/cli';
 
-// Those that resources of a product may add as well.
+// Every scalar that a schema of tenantry may have, also with resources of your own.
 const scalars = {
   BigInt: 'number',
   Date: 'string',

@@ -89,9 +89,12 @@ async fn assert_operations(page: &str, client: &Client, count: usize) {
 async fn the_page_on_limits_shows_what_its_commands_print() {
     let app = crate::support::App::start().await;
     // A product has features that the page does not mention.
-    let others = "DELETE FROM billing.plan_features
-        WHERE feature NOT IN ('projects', 'team_members', 'api_calls_per_month')";
-    app.database.execute(others).await;
+    for table in ["billing.plan_features", "billing.features"] {
+        let others = format!(
+            "DELETE FROM {table} WHERE feature NOT IN ('projects', 'team_members', 'api_calls_per_month')"
+        );
+        app.database.execute(&others).await;
+    }
     assert_outputs("limits.md", &app.database, 6).await;
     assert_operations("limits.md", &app.user("acme-owner"), 3).await;
 }

@@ -235,6 +235,7 @@ fn next_steps(resource: &Resource) -> String {
 Next:
   bash .ci/generate     # writes what is generated from the code: read the difference
   cargo test --test it -- app:: isolation::
+  cargo run             # creates the table in the demo
 Edit what the resource should do differently: its limits and rules in src/app/{task}/ops.rs, its
 roles in src/app/{task}/area.rs."
     )

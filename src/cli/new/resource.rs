@@ -223,9 +223,9 @@ impl Resource {
     fn audit_parts(&self) -> Vec<(&'static str, String)> {
         let label = self.label().map(|field| field.name.snake());
         let of_label = |text: &str| label.map_or(String::new(), |name| text.replace('*', name));
-        let metadata = of_label("`*`");
-        let updated = of_label("`*`, and old and new values");
-        let updated = if updated.is_empty() { "Old and new values".to_owned() } else { updated };
+        let metadata = label.map_or("none".to_owned(), |name| format!("`{name}`"));
+        let updated = label.map(|name| format!("`{name}`, and old and new values"));
+        let updated = updated.unwrap_or_else(|| "old and new values".to_owned());
         let deleted = of_label(&format!("\"*\": {}.*", self.name.snake()));
         let value = |field: &Field| format!("let {} = {};", field.name.snake(), field.new_value());
         let columns = self.fields.iter().map(|field| field.name.snake().to_owned());

@@ -39,6 +39,7 @@ pub enum {ty} {{
         };
         let limit = match &self.kind {
             Kind::String(most) => format!(" 1 to {} characters, on one line.", commas(*most)),
+            Kind::Text(most) if self.required => format!(" 1 to {} characters.", commas(*most)),
             Kind::Text(most) => format!(" Up to {} characters.", commas(*most)),
             Kind::Json => format!(" Up to {} bytes.", commas(JSON)),
             _ => String::new(),

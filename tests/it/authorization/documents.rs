@@ -13,7 +13,10 @@ use tenantry::{declared::Declared as _, graphql::NodeType, schema::sdl};
 
 use crate::{
     isolation::fill,
-    support::{App, resources::further_resources},
+    support::{
+        App,
+        resources::{self, further_resources},
+    },
 };
 
 /// The ends of the names of types that only wrap others, unless clients fetch them by id.
@@ -175,7 +178,7 @@ impl Documents {
             "Boolean" => "true",
             "Date" => "\"2026-01-01\"",
             "DateTime" => "\"2026-01-01T00:00:00Z\"",
-            "UUID" => "\"67e55044-10b1-426f-9247-bb680e5fe0c8\"",
+            "UUID" => &format!("\"{}\"", resources::UUID),
             "JSON" => "{}",
             other => match &self.schema.types[other] {
                 ExtendedType::Enum(values) => values.values.keys().next().unwrap().as_str(),

@@ -63,6 +63,11 @@ impl Database {
         let opened =
             format!("SELECT organization_id::text, version FROM auth.open_request({open})");
         let (id, version): (String, String) = app.query_one(&opened, &[]).await.unwrap();
+        self.reopening_with(subject, &id, &version).await
+    }
+
+    /// Returns the same call with this version.
+    pub async fn reopening_with(&self, subject: &str, id: &str, version: &str) -> String {
         let (subjects, versions) = (subject.len(), version.len());
         let sql = format!(
             "SELECT format('auth.reopen_request(%L, %L, %L, %L, %s, %L)', '', '{subject}', '{id}', '{version}', at, '\\x' || {CODE})

@@ -99,6 +99,33 @@ async fn a_reopened_session_needs_its_own_proof_and_unchanged_rows() {
 }
 
 #[tokio::test]
+async fn a_session_is_not_reopened_while_its_organization_moves() {
+    if !placement::all_are_shared() {
+        return;
+    }
+    let database = Database::create().await;
+    let moves = format!(
+        "INSERT INTO app.placements (organization_id, placement, moving_to) VALUES ('{GLOBEX}', 'shared', 'schema')"
+    );
+    for (change, expected) in [("SELECT", "true"), (&moves, "false")] {
+        database.execute(change).await;
+        // The end of a move leaves these rows as they are, so their transactions do not show it.
+        let version = format!(
+            "SELECT concat(i.xmin, ' ', m.xmin, ' ', l.xmin, ' ', pg_postmaster_start_time())
+             FROM auth.identities i JOIN auth.organization_members m USING (user_id)
+                 JOIN app.organization_lookup l USING (organization_id)
+             WHERE i.subject = 'globex-owner' AND l.organization_id = '{GLOBEX}'"
+        );
+        let version: String = database.exactly(&version).await;
+        let reopen = database.reopening_with("globex-owner", GLOBEX, &version).await;
+        let mut injected =
+            Injected::begin(&database, "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY").await;
+        assert_eq!(injected.text(&format!("SELECT {reopen}::text")).await, expected, "{change}");
+        injected.run("ROLLBACK").await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_proof_is_valid_for_five_minutes() {
     let database = Database::create().await;
     for (age, expected) in
