@@ -245,7 +245,7 @@ impl Extension for MeasureOnly {
         if result.complexity > self.complexity {
             let (found, limit) = (result.complexity, self.complexity);
             let message = format!(
-                "The complexity of the document is {found}. The limit is {limit}. Select fewer fields or smaller pages."
+                "The complexity of the document is {found}. The limit is {limit}. Select fewer fields, or smaller pages with `first`."
             );
             return Err(vec![Refusal::too_complex(message).into()]);
         }

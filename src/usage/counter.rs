@@ -10,18 +10,16 @@ use chrono::{DateTime, Utc};
 use entity::{OrganizationId, PlanTerms};
 use parking_lot::{Mutex, MutexGuard};
 
-use super::lease::Lease;
+use super::lease::{LARGEST_BLOCK, Lease};
 use crate::{error::Error, rate_limit::RateLimit};
 
 /// How long an organization without calls is refused before another lease is tried. Another server
 /// may have returned calls meanwhile.
 const RECHECK: Duration = Duration::from_secs(1);
 
-/// How long unlimited calls stay in memory only. Each write updates a row per organization, so with
-/// thousands of organizations a shorter interval would cost about as much as serving the requests.
-const FLUSH: Duration = Duration::from_mins(1);
-
-/// How long the lease of an organization without calls is kept.
+/// How long the lease of an organization without calls is kept, and unlimited calls stay in memory
+/// only. Each write updates a row per organization, so with many organizations a shorter time would
+/// cost PostgreSQL as much as their requests.
 const IDLE: Duration = Duration::from_mins(5);
 
 /// The call counter of one organization.
@@ -154,11 +152,13 @@ impl Counter {
         }
     }
 
-    /// Whether unwritten calls are old enough to be written, or no calls arrive any more.
+    /// Whether unwritten calls are as many or as old as those of a lease can become, or no calls
+    /// arrive any more.
     pub(super) fn is_due(&self) -> bool {
         let state = self.lock();
-        let unwritten =
-            state.held.as_ref().is_some_and(|held| held.left < 0 && held.since.elapsed() > FLUSH);
+        let unwritten = state.held.as_ref().is_some_and(|held| {
+            held.left <= -LARGEST_BLOCK || held.left < 0 && held.since.elapsed() > IDLE
+        });
         unwritten || state.is_silent()
     }
 

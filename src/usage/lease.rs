@@ -86,10 +86,13 @@ pub(super) async fn give_back(
     Ok(())
 }
 
+/// The largest number of calls that a killed server can lose of an organization.
+pub(super) const LARGEST_BLOCK: i64 = 1_000;
+
 /// A sixteenth of the remaining calls: large enough to lease rarely, small enough for other
 /// servers.
 pub(super) fn block_of(remaining: i64) -> i64 {
-    if remaining <= 0 { 0 } else { (remaining / 16).clamp(1, 1_000) }
+    if remaining <= 0 { 0 } else { (remaining / 16).clamp(1, LARGEST_BLOCK) }
 }
 
 /// Adds to the calls used in a month, and locks that row until the transaction ends.
