@@ -123,7 +123,7 @@ async fn a_lease_on_a_silent_connection_is_abandoned() {
     let admin = cluster.connect_admin().await;
     admin.batch("BEGIN; LOCK TABLE billing.usage IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let others = ["acme", "globex", "initech"].map(|tenant| Load::start_one(&server.base, tenant));
-    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'tenantry_app'";
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND usename = 'tenantry_system'";
     while cluster.value::<i64>(waiting).await < 3 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
