@@ -22,7 +22,7 @@ pub struct Reply {
 
 impl Client {
     pub fn new(url: String, token: Option<String>) -> Self {
-        // Without TLS: an unoptimized build takes long to read the certificates of the system.
+        // Without root certificates: an unoptimized build takes long to read those of the system.
         let http = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
         Self { url, token, http }
     }
