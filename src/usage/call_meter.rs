@@ -1,15 +1,15 @@
 //! Counts API calls in memory, against blocks of calls leased from the database. Requests write no
 //! counter, and all servers together never exceed the limit.
 //!
-//! A server that crashes leaves at most one block of each organization counted without calls, or
-//! loses as many calls of a plan without a limit. A transaction whose COMMIT has an unknown outcome
+//! A server that crashes leaves about one block of each organization counted without calls, or loses
+//! about as many calls of a plan without a limit. A transaction whose COMMIT has an unknown outcome
 //! has the same effect on the organizations in it.
 //!
 //! `billing.usage` holds the calls that were leased and not returned. A plan without a limit needs
-//! no lease: its calls accumulate in memory (`left` goes below zero) and are written later.
-//! The opening of a request reads what decides the organization's plan, and the server has the
-//! catalogue in memory, so it knows most limits without a query.
-//! Leases and writes of many organizations share transactions (`usage_writer`).
+//! no lease: its calls accumulate in memory (`left` goes below zero) and are written later. The
+//! opening of a request reads what decides the organization's plan, and the server has the catalogue
+//! in memory, so it knows most limits without a query. Leases and writes of many organizations share
+//! transactions (`usage_writer`).
 
 use std::{
     collections::HashMap,
@@ -39,6 +39,10 @@ use crate::{
 /// How often the plan catalogue is checked, so that a new limit takes effect within a second.
 const CATALOGUE_INTERVAL: Duration = Duration::from_millis(500);
 const _: () = assert!(CATALOGUE_INTERVAL.as_millis() < 1_000, "within a second, as documented");
+
+/// How often counters are checked for calls to write. With 100,000 of them, a check takes
+/// milliseconds, during which no call can be counted.
+const CHECK_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long to wait after the database refused a change before trying again.
 const REFUSED_WAIT: Duration = Duration::from_secs(5);
@@ -128,8 +132,13 @@ impl Meter {
             CallOutcome::Refill(rate) => {
                 let (meter, counter, number) =
                     (self.clone(), Arc::clone(counter), counter.number());
+                let is_limited = rate.is_some();
                 tokio::spawn(async move {
-                    if let Err(error) = meter.lease(&counter, number, Rest::Keep, version).await {
+                    if !is_limited {
+                        meter.release(&counter).await;
+                    } else if let Err(error) =
+                        meter.lease(&counter, number, Rest::Keep, version).await
+                    {
                         tracing::warn!(%error, "could not lease further API calls");
                     }
                     counter.lock().refilling = false;
@@ -215,15 +224,23 @@ impl Meter {
 
     /// Maintains the meter until `stop` is set: detects changes of the plan catalogue, writes calls
     /// that are only in memory, and removes counters that are no longer used.
-    pub(crate) async fn keep(&self, mut stop: watch::Receiver<bool>) {
-        let mut seen = None;
-        while !*stop.borrow() {
+    pub(crate) async fn keep(&self, stop: watch::Receiver<bool>) {
+        tokio::join!(self.follow_catalogue(stop.clone()), self.check_counters(stop));
+    }
+
+    async fn follow_catalogue(&self, mut stop: watch::Receiver<bool>) {
+        let (mut seen, mut wait) = (None, Duration::ZERO);
+        while !is_stopped_within(wait, &mut stop).await {
             if let Err(error) = self.read_catalogue(&mut seen).await {
                 tracing::warn!(%error, "could not read the plan catalogue");
             }
+            wait = CATALOGUE_INTERVAL;
+        }
+    }
+
+    async fn check_counters(&self, mut stop: watch::Receiver<bool>) {
+        while !is_stopped_within(CHECK_INTERVAL, &mut stop).await {
             self.settle(Counter::is_due).await;
-            // The loop checks `stop` after the timeout as well as after a change.
-            let _ = tokio::time::timeout(CATALOGUE_INTERVAL, stop.wait_for(|stop| *stop)).await;
         }
     }
 
@@ -235,32 +252,32 @@ impl Meter {
     }
 
     async fn settle(&self, due: fn(&Counter) -> bool) {
-        if self.check_changes().is_err() {
-            return;
-        }
         let counters: Vec<_> =
             self.0.counters.lock().values().filter(|counter| due(counter)).cloned().collect();
         stream::iter(counters)
-            .for_each_concurrent(LARGEST, |counter| async move {
-                if let Err(error) = self.release(&counter).await {
-                    tracing::warn!(%error, "could not write API calls; they are kept for the next try");
-                }
-            })
+            .for_each_concurrent(LARGEST, |counter| async move { self.release(&counter).await })
             .await;
     }
 
     /// Writes the calls of a counter to the database and removes the counter, unless calls were
-    /// counted meanwhile.
-    async fn release(&self, counter: &Arc<Counter>) -> Result<()> {
+    /// counted meanwhile. Calls that cannot be written are kept for the next try.
+    async fn release(&self, counter: &Arc<Counter>) {
         let _leasing = counter.leasing.lock().await;
+        if self.check_changes().is_err() || counter.lock().retired {
+            return;
+        }
         let taken = counter.take_left().filter(|(_, left)| *left != 0);
         if let Some((period_start, left)) = taken {
             let organization_id = counter.organization_id;
             let written = self.0.writer.give_back(organization_id, period_start, left);
             if let Err(error) = written.await {
                 counter.put_back(left, &error);
-                self.note_refusal(&error);
-                return Err(error);
+                if matches!(error, Error::ReadOnly(_)) {
+                    self.note_refusal(&error);
+                } else {
+                    tracing::warn!(%error, "could not write API calls");
+                }
+                return;
             }
         }
         let mut counters = self.0.counters.lock();
@@ -279,7 +296,6 @@ impl Meter {
                 counters.remove(&counter.organization_id);
             }
         }
-        Ok(())
     }
 
     /// Leases a block, unless another task did so since the caller looked.
@@ -375,4 +391,9 @@ impl Meter {
             .or_insert_with(|| Arc::new(Counter::new(organization_id)));
         Arc::clone(counter)
     }
+}
+
+/// Returns whether `stop` is set by the end of the interval, as soon as it is.
+async fn is_stopped_within(interval: Duration, stop: &mut watch::Receiver<bool>) -> bool {
+    tokio::time::timeout(interval, stop.wait_for(|stop| *stop)).await.is_ok()
 }

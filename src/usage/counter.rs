@@ -17,8 +17,8 @@ use crate::{error::Error, rate_limit::RateLimit};
 /// may have returned calls meanwhile.
 const RECHECK: Duration = Duration::from_secs(1);
 
-/// How long the lease of an organization without calls is kept, and unlimited calls stay in memory
-/// only. Each write updates a row per organization, so with many organizations a shorter time would
+/// How long the lease of an organization without calls is kept, and how long calls without a limit
+/// stay only in memory. Each write updates a row per organization, so with many organizations a shorter time would
 /// cost PostgreSQL as much as their requests.
 const IDLE: Duration = Duration::from_mins(5);
 
@@ -63,7 +63,8 @@ pub(super) struct Held {
 /// The result of counting one call.
 pub(super) enum CallOutcome {
     Counted(Option<RateLimit>),
-    /// The call was counted, and the next block should be leased.
+    /// The call was counted, and the next block should be leased. Without a limit, the calls should
+    /// be written.
     Refill(Option<RateLimit>),
     Refused(RateLimit),
     /// A new lease is needed first. Carries the number of leases seen.
@@ -152,13 +153,11 @@ impl Counter {
         }
     }
 
-    /// Whether unwritten calls are as many or as old as those of a lease can become, or no calls
-    /// arrive any more.
+    /// Whether unwritten calls are old enough to be written, or no calls arrive any more.
     pub(super) fn is_due(&self) -> bool {
         let state = self.lock();
-        let unwritten = state.held.as_ref().is_some_and(|held| {
-            held.left <= -LARGEST_BLOCK || held.left < 0 && held.since.elapsed() > IDLE
-        });
+        let unwritten =
+            state.held.as_ref().is_some_and(|held| held.left < 0 && held.since.elapsed() > IDLE);
         unwritten || state.is_silent()
     }
 
@@ -199,9 +198,8 @@ impl Counter {
         }
         if held.has_room() {
             held.left -= 1;
-            let low = held.lease.limit.is_some() && held.left < held.lease.block / 4;
             let rate = held.rate(now);
-            if low && !refilling {
+            if held.is_low() && !refilling {
                 state.refilling = true;
                 return CallOutcome::Refill(rate);
             }
@@ -230,6 +228,15 @@ impl Held {
 
     fn has_room(&self) -> bool {
         self.left > 0 || self.lease.limit.is_none()
+    }
+
+    /// Whether another block should be leased, or enough calls without a limit were counted.
+    fn is_low(&self) -> bool {
+        match self.lease.limit {
+            Some(_) => self.left < self.lease.block / 4,
+            // Only at multiples, so that a refused write is not repeated by every call.
+            None => self.left < 0 && self.left % LARGEST_BLOCK == 0,
+        }
     }
 
     /// Whether the last lease, a moment ago, found no calls left.

@@ -98,7 +98,7 @@ pub struct UsagePeriod {
     pub used: BigInt,
     /// The usage of each day since `start`, oldest first: of 24 hours, in UTC if the period is a
     /// month. Ends with the last day that has usage. The sum is `used`. API calls count on the day
-    /// on which a server leases them, at most 1,000 early.
+    /// on which a server leases them or, without a limit, writes them.
     pub days: Vec<BigInt>,
 }
 

@@ -86,7 +86,7 @@ pub(super) async fn give_back(
     Ok(())
 }
 
-/// The largest number of calls that a killed server can lose of an organization.
+/// The largest block. Calls without a limit are written when they reach as many.
 pub(super) const LARGEST_BLOCK: i64 = 1_000;
 
 /// A sixteenth of the remaining calls: large enough to lease rarely, small enough for other
