@@ -1,15 +1,15 @@
 //! Counts API calls in memory, against blocks of calls leased from the database. Requests write no
 //! counter, and all servers together never exceed the limit.
 //!
-//! A server that crashes leaves about one block of each organization counted without calls, or loses
-//! about as many calls of a plan without a limit. A transaction whose COMMIT has an unknown outcome
-//! has the same effect on the organizations in it.
+//! A server that crashes leaves about one block of each organization counted without calls, or
+//! loses about as many calls of a plan without a limit. A transaction whose COMMIT has an unknown
+//! outcome has the same effect on the organizations in it.
 //!
 //! `billing.usage` holds the calls that were leased and not returned. A plan without a limit needs
 //! no lease: its calls accumulate in memory (`left` goes below zero) and are written later. The
-//! opening of a request reads what decides the organization's plan, and the server has the catalogue
-//! in memory, so it knows most limits without a query. Leases and writes of many organizations share
-//! transactions (`usage_writer`).
+//! opening of a request reads what decides the organization's plan, and the server has the
+//! catalogue in memory, so it knows most limits without a query. Leases and writes of many
+//! organizations share transactions (`usage_writer`).
 
 use std::{
     collections::HashMap,

@@ -18,8 +18,8 @@ use crate::{error::Error, rate_limit::RateLimit};
 const RECHECK: Duration = Duration::from_secs(1);
 
 /// How long the lease of an organization without calls is kept, and how long calls without a limit
-/// stay only in memory. Each write updates a row per organization, so with many organizations a shorter time would
-/// cost PostgreSQL as much as their requests.
+/// stay only in memory. Each write updates a row per organization, so with many organizations a
+/// shorter time would cost PostgreSQL as much as their requests.
 const IDLE: Duration = Duration::from_mins(5);
 
 /// The call counter of one organization.
