@@ -121,46 +121,47 @@ async fn a_first_request_looks_up_no_limit() {
     }
 }
 
+/// A server that has read the plan catalogue, and the only organization.
+async fn with_one_organization() -> (App, OrganizationId) {
+    let app = App::on(seeded(1).await, AppSettings::default()).await;
+    wait_for_catalogue(&app).await;
+    let id: String = app.database.value("SELECT id::text FROM app.organizations").await;
+    (app, OrganizationId(id.parse().unwrap()))
+}
+
 #[tokio::test]
 async fn a_call_that_has_read_no_terms_is_limited_by_the_current_ones() {
-    let database = seeded(1).await;
-    let app = App::on(database.clone(), AppSettings::default()).await;
-    wait_for_catalogue(&app).await;
-    let id: String = database.value("SELECT id::text FROM app.organizations").await;
-    let organization = OrganizationId(id.parse().unwrap());
+    let (app, organization) = with_one_organization().await;
     let meter = &app.service.meter;
     meter.learn(organization, &unlimited());
     // Another server downgrades the organization. A query at the replica reads no terms.
-    database.execute("UPDATE billing.organization_billing SET plan = 'pro'").await;
+    app.database.execute("UPDATE billing.organization_billing SET plan = 'pro'").await;
     let rate = meter.count(organization, None).await.unwrap();
     assert_eq!(rate.map(|rate| rate.limit), Some(50_000));
 }
 
 #[tokio::test]
 async fn the_thousandth_call_without_a_limit_writes_them_all() {
-    let database = seeded(1).await;
-    let app = App::on(database.clone(), AppSettings::default()).await;
-    wait_for_catalogue(&app).await;
-    let id: String = database.value("SELECT id::text FROM app.organizations").await;
-    let (organization, terms) = (OrganizationId(id.parse().unwrap()), unlimited());
-    app.service.meter.learn(organization, &terms);
+    let (app, organization) = with_one_organization().await;
+    let (meter, terms) = (&app.service.meter, unlimited());
+    meter.learn(organization, &terms);
     let count = async || {
-        let limit = app.service.meter.count(organization, Some(terms.updated_at)).await.unwrap();
+        let limit = meter.count(organization, Some(terms.updated_at)).await.unwrap();
         assert!(limit.is_none(), "{limit:?}");
     };
     let used = "SELECT coalesce(sum(used), 0)::bigint FROM billing.usage";
     for _ in 1..1_000 {
         count().await;
     }
-    assert_eq!(database.value::<i64>(used).await, 0);
+    assert_eq!(app.database.value::<i64>(used).await, 0);
     count().await;
     let written = async {
-        while database.value::<i64>(used).await == 0 {
+        while app.database.value::<i64>(used).await == 0 {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
     tokio::time::timeout(HANG, written).await.expect("the last call should write them");
-    assert_eq!(database.value::<i64>(used).await, 1_000);
+    assert_eq!(app.database.value::<i64>(used).await, 1_000);
 }
 
 /// Waits until a transaction waits for a lock.

@@ -331,7 +331,8 @@ async fn suites(placement: &str) {
         "invitation::",
         "organizations_live_where_the_run_places_them",
     ];
-    // The longest test asks acme only, which `mixed` places as `schema` does, and `all` as `database`.
+    // The longest test asks acme only, which `mixed` places as `schema` does, and `all` as
+    // `database`.
     let skipped = match placement {
         "schema" | "database" => &["--skip", "authorization::each_field"][..],
         _ => &[],
