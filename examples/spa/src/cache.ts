@@ -30,20 +30,31 @@ function pages(cache: Cache, list: List) {
   });
 }
 
+type Options = { optimistic?: boolean | undefined; belongs?: (filter: Filter) => boolean };
+
+/**
+ * Writes the nodes of a page. An event can arrive while a creation is in flight: what it writes
+ * remains after the response, so it must not contain the unsaved project.
+ */
+function write(cache: Cache, page: string, keys: string[], { optimistic }: Options) {
+  cache.link(page, 'nodes', optimistic ? keys : keys.filter((key) => key !== `Project:${UNSAVED}`));
+}
+
 /** Adds an object to the top of a list. Returns whether the list lacked it. */
-function add(cache: Cache, list: List, key: string, belongs = (_filter: Filter) => true): boolean {
+function add(cache: Cache, list: List, key: string, options: Options = {}): boolean {
+  const { belongs = () => true } = options;
   const found = pages(cache, list).filter(({ variables }) => belongs(variables['filter'] as Filter));
   if (found.some(({ keys }) => keys.includes(key))) return false;
   for (const { page, keys, variables } of found) {
-    if (!variables['after']) cache.link(page, 'nodes', [key, ...keys]);
+    if (!variables['after']) write(cache, page, [key, ...keys], options);
   }
   return true;
 }
 
 /** Removes an object from a list. Returns whether the list contained it. */
-function remove(cache: Cache, list: List, key: string): boolean {
+function remove(cache: Cache, list: List, key: string, options: Options = {}): boolean {
   const found = pages(cache, list).filter(({ keys }) => keys.includes(key));
-  for (const { page, keys } of found) cache.link(page, 'nodes', keys.filter((other) => other !== key));
+  for (const { page, keys } of found) write(cache, page, keys.filter((other) => other !== key), options);
   return found.length > 0;
 }
 
@@ -107,11 +118,11 @@ export const createCache = () =>
     updates: {
       Mutation: {
         createProject({ createProject }: Api.CreateProjectMutation, _variables, cache, { optimistic }) {
-          add(cache, 'projects', `Project:${createProject.project.id}`);
+          add(cache, 'projects', `Project:${createProject.project.id}`, { optimistic });
           if (!optimistic) forget(cache, 'entitlements');
         },
         deleteProject(_result, { input }: Api.DeleteProjectMutationVariables, cache, { optimistic }) {
-          remove(cache, 'projects', `Project:${input.id}`);
+          remove(cache, 'projects', `Project:${input.id}`, { optimistic });
           if (!optimistic) forget(cache, 'entitlements');
         },
         inviteMember({ inviteMember }: Api.InviteMemberMutation, _variables, cache) {
@@ -148,7 +159,7 @@ export const createCache = () =>
           }
         },
         auditLogAdded({ auditLogAdded: entry }: Api.AuditLogAddedSubscription, _variables, cache) {
-          add(cache, 'auditLogs', `AuditLog:${entry.id}`, (filter) => matches(filter, entry));
+          add(cache, 'auditLogs', `AuditLog:${entry.id}`, { belongs: (filter) => matches(filter, entry) });
         },
       },
     },
