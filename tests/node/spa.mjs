@@ -111,7 +111,8 @@ await omar.getByRole('button', { name: 'Edit' }).click();
 await omar.getByLabel('Description').fill('Attracts anvils.');
 await inspect(omar, 'edit-project');
 await omar.getByRole('button', { name: 'Save' }).click();
-await omar.getByText('Attracts anvils.', { exact: true }).waitFor();
+// The form closes when the server has answered. Its field shows the new text before.
+await omar.getByRole('button', { name: 'Edit' }).waitFor();
 await omar.reload();
 await omar.getByText('Attracts anvils.', { exact: true }).waitFor();
 await inspect(omar, 'project');
