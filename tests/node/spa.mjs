@@ -64,25 +64,24 @@ await omar.keyboard.press('Escape');
 await dialog.waitFor({ state: 'detached' });
 assert.ok(await omar.getByRole('button', { name: 'New project' }).evaluate((button) => button === document.activeElement));
 
-// The event of a creation arrives before its response.
+// Two creations at a time, whose events arrive before their responses.
 await omar.route('**/org/initech/graphql', async (route) => {
   if (!route.request().postData()?.includes('mutation CreateProject')) return route.fallback();
   const event = omar.waitForRequest((request) => request.postData()?.includes('query Entitlements'), { timeout: 5_000 });
   const response = await route.fetch();
   // The app counts the projects again. The event is missing only if its stream is not open yet.
   await event.catch(() => undefined);
+  await omar.getByText('Saving…').nth(1).waitFor();
   await route.fulfill({ response });
 });
-await create(omar, 'Early bird');
-await omar.getByRole('link', { name: 'Early bird' }).waitFor();
-assert.equal(await projects(omar).getByRole('listitem').count(), 1);
+for (const name of ['Portable hole', 'Instant tunnel']) await create(omar, name);
+for (const name of ['Portable hole', 'Instant tunnel']) await omar.getByRole('button', { name: `Rename ${name}` }).waitFor();
+assert.equal(await projects(omar).getByRole('listitem').count(), 2);
 await omar.unrouteAll({ behavior: 'wait' });
 
 // The free plan allows three projects. The fourth one leads to an offer, and what was typed stays.
-for (const name of ['Giant magnet', 'Portable hole']) {
-  await create(omar, name);
-  await omar.getByRole('button', { name: `Rename ${name}` }).waitFor();
-}
+await create(omar, 'Giant magnet');
+await omar.getByRole('button', { name: 'Rename Giant magnet' }).waitFor();
 await create(omar, 'Rocket skates');
 await omar.getByRole('heading', { name: 'You’ve reached your plan’s limit' }).waitFor();
 assert.equal(await projects(omar).getByRole('listitem').count(), 3, 'the fourth is removed again');

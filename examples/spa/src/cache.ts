@@ -8,8 +8,11 @@ import type * as Api from './gql/graphql';
 type List = 'projects' | 'members' | 'invitations' | 'auditLogs';
 type Filter = Api.AuditLogFilter | null | undefined;
 
-/** The id of a project that the server has not confirmed yet. */
-export const UNSAVED = 'unsaved';
+const UNSAVED = 'unsaved-';
+let created = 0;
+
+/** Whether this is the id of a project that the server has not confirmed yet. */
+export const isUnsaved = (id: string) => id.startsWith(UNSAVED);
 
 const organization = (cache: Cache) => cache.resolve('Query', 'organization') as string;
 
@@ -37,7 +40,7 @@ type Options = { optimistic?: boolean | undefined; belongs?: (filter: Filter) =>
  * remains after the response, so it must not contain the unsaved project.
  */
 function write(cache: Cache, page: string, keys: string[], { optimistic }: Options) {
-  cache.link(page, 'nodes', optimistic ? keys : keys.filter((key) => key !== `Project:${UNSAVED}`));
+  cache.link(page, 'nodes', optimistic ? keys : keys.filter((key) => !key.startsWith(`Project:${UNSAVED}`)));
 }
 
 /** Adds an object to the top of a list. Returns whether the list lacked it. */
@@ -95,12 +98,14 @@ export const createCache = () =>
         __typename: 'CreateProjectPayload',
         project: {
           __typename: 'Project',
-          id: UNSAVED,
+          id: `${UNSAVED}${++created}`,
           name: input.name,
           description: input.description ?? null,
           createdAt: new Date().toISOString(),
+          updatedAt: new Date().toISOString(),
           createdBy: null,
-        },
+          // Without a field of the fragment, the list would not show the project.
+        } satisfies Api.ProjectFragment & { __typename: 'Project' },
       }),
       updateProject: ({ input }: Api.EditProjectMutationVariables, cache) => ({
         __typename: 'UpdateProjectPayload',

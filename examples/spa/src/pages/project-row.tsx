@@ -1,7 +1,7 @@
 // A project in the list. Its name can be changed here; its page has everything else.
 import { useState, type FormEvent } from 'react';
 import { Link } from 'wouter';
-import { UNSAVED } from '../cache';
+import { isUnsaved } from '../cache';
 import { graphql } from '../gql';
 import type { ProjectFragment } from '../gql/graphql';
 import { useHere } from '../here';
@@ -39,7 +39,7 @@ export function ProjectRow({ project: { id, name, description, createdAt, create
       </li>
     );
   }
-  if (id === UNSAVED) {
+  if (isUnsaved(id)) {
     return (
       <li className="row unsaved">
         <div className="grow">
