@@ -1,6 +1,6 @@
 // The normalized cache of one organization: the keys of objects, and how changes update lists and
 // pages.
-import { cacheExchange, type Cache } from '@urql/exchange-graphcache';
+import { cacheExchange, type Cache, type Resolver } from '@urql/exchange-graphcache';
 import { relayPagination } from '@urql/exchange-graphcache/extras';
 import { gql } from 'urql';
 import type * as Api from './gql/graphql';
@@ -8,11 +8,10 @@ import type * as Api from './gql/graphql';
 type List = 'projects' | 'members' | 'invitations' | 'auditLogs';
 type Filter = Api.AuditLogFilter | null | undefined;
 
-const UNSAVED = 'unsaved-';
 let created = 0;
 
 /** Whether this is the id of a project that the server has not confirmed yet. */
-export const isUnsaved = (id: string) => id.startsWith(UNSAVED);
+export const isUnsaved = (id: string) => id.startsWith('unsaved-');
 
 const organization = (cache: Cache) => cache.resolve('Query', 'organization') as string;
 
@@ -33,31 +32,40 @@ function pages(cache: Cache, list: List) {
   });
 }
 
-type Options = { optimistic?: boolean | undefined; belongs?: (filter: Filter) => boolean };
-
-/**
- * Writes the nodes of a page. An event can arrive while a creation is in flight: what it writes
- * remains after the response, so it must not contain the unsaved project.
- */
-function write(cache: Cache, page: string, keys: string[], { optimistic }: Options) {
-  cache.link(page, 'nodes', optimistic ? keys : keys.filter((key) => !key.startsWith(`Project:${UNSAVED}`)));
-}
-
 /** Adds an object to the top of a list. Returns whether the list lacked it. */
-function add(cache: Cache, list: List, key: string, options: Options = {}): boolean {
-  const { belongs = () => true } = options;
+function add(cache: Cache, list: List, key: string, belongs = (_filter: Filter) => true): boolean {
   const found = pages(cache, list).filter(({ variables }) => belongs(variables['filter'] as Filter));
   if (found.some(({ keys }) => keys.includes(key))) return false;
   for (const { page, keys, variables } of found) {
-    if (!variables['after']) write(cache, page, [key, ...keys], options);
+    if (!variables['after']) cache.link(page, 'nodes', [key, ...keys]);
   }
   return true;
 }
 
+/**
+ * Returns the keys of the projects that are being saved. The cached lists do not contain them: an
+ * event that arrives meanwhile would write them into a list for good.
+ */
+const unsaved = (cache: Cache) => (cache.resolve('Unsaved', 'projects') ?? []) as string[];
+
+const savedProjects = relayPagination();
+
+/**
+ * Resolves the loaded pages below the projects that are being saved. The event of a creation may
+ * arrive before its response, so a project whose name is in the list is not repeated.
+ */
+const projects: Resolver = (parent, variables, cache, info) => {
+  const page = savedProjects(parent, variables, cache, info) as { nodes: string[] } | undefined;
+  if (!page) return page;
+  const name = (key: string) => cache.resolve(key, 'name');
+  const names = new Set(page.nodes.map(name));
+  return { ...page, nodes: [...unsaved(cache).filter((key) => !names.has(name(key))), ...page.nodes] };
+};
+
 /** Removes an object from a list. Returns whether the list contained it. */
-function remove(cache: Cache, list: List, key: string, options: Options = {}): boolean {
+function remove(cache: Cache, list: List, key: string): boolean {
   const found = pages(cache, list).filter(({ keys }) => keys.includes(key));
-  for (const { page, keys } of found) write(cache, page, keys.filter((other) => other !== key), options);
+  for (const { page, keys } of found) cache.link(page, 'nodes', keys.filter((other) => other !== key));
   return found.length > 0;
 }
 
@@ -87,7 +95,7 @@ export const createCache = () =>
     },
     resolvers: {
       Organization: {
-        projects: relayPagination(),
+        projects,
         members: relayPagination(),
         invitations: relayPagination(),
         auditLogs: relayPagination(),
@@ -96,24 +104,20 @@ export const createCache = () =>
     optimistic: {
       createProject: ({ input }: Api.CreateProjectMutationVariables) => ({
         __typename: 'CreateProjectPayload',
+        // Without one of the fragment's fields, the list would not show the project.
         project: {
           __typename: 'Project',
-          id: `${UNSAVED}${++created}`,
+          id: `unsaved-${++created}`,
           name: input.name,
           description: input.description ?? null,
           createdAt: new Date().toISOString(),
           updatedAt: new Date().toISOString(),
           createdBy: null,
-          // Without a field of the fragment, the list would not show the project.
         } satisfies Api.ProjectFragment & { __typename: 'Project' },
       }),
       updateProject: ({ input }: Api.EditProjectMutationVariables, cache) => ({
         __typename: 'UpdateProjectPayload',
         project: { ...cache.readFragment(PROJECT, { __typename: 'Project', id: input.id }), ...defined(input) },
-      }),
-      deleteProject: ({ input }: Api.DeleteProjectMutationVariables) => ({
-        __typename: 'DeleteProjectPayload',
-        project: { __typename: 'Project', id: input.id },
       }),
       updateMemberRole: ({ input }: Api.UpdateMemberRoleMutationVariables) => ({
         __typename: 'UpdateMemberRolePayload',
@@ -123,12 +127,14 @@ export const createCache = () =>
     updates: {
       Mutation: {
         createProject({ createProject }: Api.CreateProjectMutation, _variables, cache, { optimistic }) {
-          add(cache, 'projects', `Project:${createProject.project.id}`, { optimistic });
-          if (!optimistic) forget(cache, 'entitlements');
+          const key = `Project:${createProject.project.id}`;
+          if (optimistic) return cache.link('Unsaved', 'projects', [key, ...unsaved(cache)]);
+          add(cache, 'projects', key);
+          forget(cache, 'entitlements');
         },
-        deleteProject(_result, { input }: Api.DeleteProjectMutationVariables, cache, { optimistic }) {
-          remove(cache, 'projects', `Project:${input.id}`, { optimistic });
-          if (!optimistic) forget(cache, 'entitlements');
+        deleteProject(_result, { input }: Api.DeleteProjectMutationVariables, cache) {
+          remove(cache, 'projects', `Project:${input.id}`);
+          forget(cache, 'entitlements');
         },
         inviteMember({ inviteMember }: Api.InviteMemberMutation, _variables, cache) {
           add(cache, 'invitations', `Invitation:${inviteMember.invitation.id}`);
@@ -164,7 +170,7 @@ export const createCache = () =>
           }
         },
         auditLogAdded({ auditLogAdded: entry }: Api.AuditLogAddedSubscription, _variables, cache) {
-          add(cache, 'auditLogs', `AuditLog:${entry.id}`, { belongs: (filter) => matches(filter, entry) });
+          add(cache, 'auditLogs', `AuditLog:${entry.id}`, (filter) => matches(filter, entry));
         },
       },
     },
