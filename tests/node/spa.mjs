@@ -13,6 +13,17 @@ const create = async (page, name) => {
   await dialog.getByLabel('Name').fill(name);
   await dialog.getByRole('button', { name: 'Create project' }).click();
 };
+/** Delays the responses to creations until their events have arrived. `meanwhile` runs before each creation. */
+const delayCreations = (page, meanwhile = () => undefined) =>
+  page.route('**/org/initech/graphql', async (route) => {
+    if (!route.request().postData()?.includes('mutation CreateProject')) return route.fallback();
+    await meanwhile();
+    const response = await route.fetch();
+    const { name } = route.request().postDataJSON().variables.input;
+    // The event is missing only if its stream was not open yet.
+    await page.getByRole('button', { name: `Rename ${name}` }).waitFor({ timeout: 5_000 }).catch(() => undefined);
+    await route.fulfill({ response });
+  });
 const projects = (page) => page.getByRole('list', { name: 'Projects' });
 /** A label is readable on its button if the two colours differ. */
 const isReadable = (button) =>
@@ -65,14 +76,7 @@ await dialog.waitFor({ state: 'detached' });
 assert.ok(await omar.getByRole('button', { name: 'New project' }).evaluate((button) => button === document.activeElement));
 
 // Two creations at a time, whose events arrive before their responses.
-await omar.route('**/org/initech/graphql', async (route) => {
-  if (!route.request().postData()?.includes('mutation CreateProject')) return route.fallback();
-  const response = await route.fetch();
-  const { name } = route.request().postDataJSON().variables.input;
-  // The event is missing only if its stream was not open yet.
-  await omar.getByRole('button', { name: `Rename ${name}` }).waitFor({ timeout: 5_000 }).catch(() => undefined);
-  await route.fulfill({ response });
-});
+await delayCreations(omar);
 for (const name of ['Portable hole', 'Instant tunnel']) await create(omar, name);
 await omar.getByText('2 of 3 projects').waitFor();
 await omar.unrouteAll({ behavior: 'wait' });
@@ -140,6 +144,23 @@ await max.getByRole('heading', { name: 'Not found' }).waitFor();
 await max.goto(`${base}/initech/projects`);
 await omar.getByRole('list', { name: 'Members' }).getByText('Max').waitFor();
 await omar.getByRole('img', { name: /From \d to 2 members/ }).waitFor();
+
+// Omar's list contains what Max creates while a creation by Omar is in flight.
+await omar.getByRole('link', { name: 'Projects' }).click();
+const appears = (name, timeout) => omar.getByRole('button', { name: `Rename ${name}` }).first().waitFor({ timeout });
+await until('an event', async () => {
+  await create(max, 'Earthquake pills');
+  return appears('Earthquake pills', 5_000).then(() => true, () => false);
+});
+await delayCreations(omar, async () => {
+  await create(max, 'Trick boots');
+  await appears('Trick boots');
+});
+await create(omar, 'Jet bike');
+await appears('Jet bike');
+await omar.unrouteAll({ behavior: 'wait' });
+await omar.getByText('Saving…').waitFor({ state: 'detached' });
+await appears('Trick boots');
 
 // A change of the plan is confirmed.
 await omar.getByRole('link', { name: 'Plan' }).click();
