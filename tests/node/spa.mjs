@@ -13,10 +13,14 @@ const create = async (page, name) => {
   await dialog.getByLabel('Name').fill(name);
   await dialog.getByRole('button', { name: 'Create project' }).click();
 };
-/** Delays the responses to creations until their events have arrived. `meanwhile` runs before each creation. */
+/**
+ * Delays each creation until the project is shown as unsaved and `meanwhile` is done, and its response
+ * until its event has arrived.
+ */
 const delayCreations = (page, meanwhile = () => undefined) =>
   page.route('**/org/initech/graphql', async (route) => {
     if (!route.request().postData()?.includes('mutation CreateProject')) return route.fallback();
+    await page.getByText('Saving…').first().waitFor();
     await meanwhile();
     const response = await route.fetch();
     const { name } = route.request().postDataJSON().variables.input;

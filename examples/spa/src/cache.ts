@@ -8,7 +8,8 @@ import type * as Api from './gql/graphql';
 type List = 'projects' | 'members' | 'invitations' | 'auditLogs';
 type Filter = Api.AuditLogFilter | null | undefined;
 
-let created = 0;
+let creations = 0;
+const unsavedId = () => `unsaved-${++creations}`;
 
 /** Whether this is the id of a project that the server has not confirmed yet. */
 export const isUnsaved = (id: string) => id.startsWith('unsaved-');
@@ -42,6 +43,13 @@ function add(cache: Cache, list: List, key: string, belongs = (_filter: Filter) 
   return true;
 }
 
+/** Removes an object from a list. Returns whether the list contained it. */
+function remove(cache: Cache, list: List, key: string): boolean {
+  const found = pages(cache, list).filter(({ keys }) => keys.includes(key));
+  for (const { page, keys } of found) cache.link(page, 'nodes', keys.filter((other) => other !== key));
+  return found.length > 0;
+}
+
 /**
  * Returns the keys of the projects that are being saved. The cached lists do not contain them: an
  * event that arrives meanwhile would write them into a list for good.
@@ -51,8 +59,8 @@ const unsaved = (cache: Cache) => (cache.resolve('Unsaved', 'projects') ?? []) a
 const savedProjects = relayPagination();
 
 /**
- * Resolves the loaded pages below the projects that are being saved. The event of a creation may
- * arrive before its response, so a project whose name is in the list is not repeated.
+ * Shows the projects that are being saved above the loaded pages. The event of a creation can arrive
+ * before its response: a project whose name is already in the list is not shown twice.
  */
 const projects: Resolver = (parent, variables, cache, info) => {
   const page = savedProjects(parent, variables, cache, info) as { nodes: string[] } | undefined;
@@ -61,13 +69,6 @@ const projects: Resolver = (parent, variables, cache, info) => {
   const names = new Set(page.nodes.map(name));
   return { ...page, nodes: [...unsaved(cache).filter((key) => !names.has(name(key))), ...page.nodes] };
 };
-
-/** Removes an object from a list. Returns whether the list contained it. */
-function remove(cache: Cache, list: List, key: string): boolean {
-  const found = pages(cache, list).filter(({ keys }) => keys.includes(key));
-  for (const { page, keys } of found) cache.link(page, 'nodes', keys.filter((other) => other !== key));
-  return found.length > 0;
-}
 
 /** Invalidates fields of the organization. Components that show them query again. */
 function forget(cache: Cache, ...fields: string[]) {
@@ -107,7 +108,7 @@ export const createCache = () =>
         // Without one of the fragment's fields, the list would not show the project.
         project: {
           __typename: 'Project',
-          id: `unsaved-${++created}`,
+          id: unsavedId(),
           name: input.name,
           description: input.description ?? null,
           createdAt: new Date().toISOString(),

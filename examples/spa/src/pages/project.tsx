@@ -53,7 +53,7 @@ function Project({ project }: { project: ProjectFragment }) {
         <h1 className="grow">{name}</h1>
         {!editing && can('PROJECT_UPDATE') && <button onClick={() => setEditing(true)}>Edit</button>}
         {!editing && can('PROJECT_DELETE') && (
-          <ConfirmButton label="Delete" title={`Delete ${name}?`} className="" onConfirm={erase}>
+          <ConfirmButton label="Delete" title={`Delete ${name}?`} className="" busy={remove.busy} onConfirm={erase}>
             The project is deleted permanently, for all members.
           </ConfirmButton>
         )}
