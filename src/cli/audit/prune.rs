@@ -12,7 +12,7 @@ use crate::{
     cli::{
         owner_connection::require_no_failures,
         say,
-        tenant::{MAINTENANCE_LOCK, audit_logs},
+        tenant::{MAINTENANCE_LOCK, audit_logs, record},
     },
     clock::Clock,
 };
@@ -125,8 +125,7 @@ async fn drop_partition(
                          CASE WHEN app.database_name() IS NULL THEN 'shared' END) = 'shared'";
     let counted: Vec<(Uuid, i64)> = transaction.query(sql, &[&end]).await?;
     for (organization, deleted) in &counted {
-        record(&transaction, &audit_logs(false, *organization), *organization, end, *deleted)
-            .await?;
+        record_deletion(&transaction, false, *organization, end, *deleted).await?;
     }
     // While this waits for a lock, all later statements on the log wait as well.
     let statement = format!(
@@ -172,7 +171,7 @@ async fn delete(
             copied = done;
         } else if done > 0 {
             rows = done;
-            record(&transaction, &log, organization, before, rows).await?;
+            record_deletion(&transaction, in_schema, organization, before, rows).await?;
         }
         if in_schema || has_schema {
             let copy = audit_logs(!in_schema, organization);
@@ -202,28 +201,14 @@ async fn delete_batch(
 }
 
 /// Records the deletion in the transaction that deletes.
-async fn record(
+async fn record_deletion(
     connection: &Client,
-    log: &str,
+    in_schema: bool,
     organization: Uuid,
     before: DateTime<Utc>,
     deleted: i64,
 ) -> pg::Result<()> {
-    let action = Action::AuditPruned;
-    let sql = format!(
-        "INSERT INTO {log} (organization_id, actor_name, action, resource_type, resource_id, metadata)
-         VALUES ($1, 'tenantry audit prune', $2, $3, $1, $4)"
-    );
-    connection
-        .execute(
-            &sql,
-            &[
-                &organization,
-                &action.name(),
-                &action.resource_type(),
-                &json!({ "before": before, "entries": deleted }),
-            ],
-        )
-        .await?;
-    Ok(())
+    let what = ("tenantry audit prune", Action::AuditPruned);
+    let metadata = json!({ "before": before, "entries": deleted });
+    record(connection, in_schema, organization, what, organization, metadata).await
 }

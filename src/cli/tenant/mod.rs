@@ -25,7 +25,7 @@ use super::{Failure, owner_connection::Owner, runtime};
 
 pub(super) use locks::MAINTENANCE_LOCK;
 pub(in crate::cli) use move_organization::copy_users;
-pub(super) use organization::{audit_logs, schemas};
+pub(super) use organization::{audit_logs, record, schemas};
 
 /// List, move, verify, export, import and suspend organizations, and make exceptions to their
 /// plans.

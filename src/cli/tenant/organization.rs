@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use migration::placement;
 use pg::{Client, Row};
-use serde_json::{Value, json};
+use serde_json::Value;
 use uuid::Uuid;
 
 use super::{Failure, placement::Placement};
@@ -141,21 +141,11 @@ impl Organization {
         &self,
         connection: &Client,
         placement: &Placement,
-        (command, action): (&str, Action),
+        what: (&str, Action),
         metadata: Value,
     ) -> pg::Result<()> {
-        let sql = format!(
-            "INSERT INTO {} (organization_id, actor_name, action, resource_type, resource_id, metadata)
-             VALUES ($1, $2, $3, $4, $1, $5)",
-            placement.table_named("audit.audit_logs", self.id)
-        );
-        connection
-            .execute(
-                &sql,
-                &[&self.id, &command, &action.name(), &action.resource_type(), &json!(metadata)],
-            )
-            .await?;
-        Ok(())
+        let in_schema = *placement == Placement::Schema;
+        record(connection, in_schema, self.id, what, self.id, metadata).await
     }
 }
 
@@ -166,6 +156,27 @@ pub(in crate::cli) fn audit_logs(in_schema: bool, organization: Uuid) -> String 
     } else {
         "audit.audit_logs".to_owned()
     }
+}
+
+/// Records an action of a command in an organization's audit log.
+pub(in crate::cli) async fn record(
+    connection: &Client,
+    in_schema: bool,
+    organization: Uuid,
+    (command, action): (&str, Action),
+    resource: Uuid,
+    metadata: Value,
+) -> pg::Result<()> {
+    let sql = format!(
+        "INSERT INTO {} (organization_id, actor_name, action, resource_type, resource_id, metadata)
+         VALUES ($1, $2, $3, $4, $5, $6)",
+        audit_logs(in_schema, organization)
+    );
+    let (name, resource_type) = (action.name(), action.resource_type());
+    connection
+        .execute(&sql, &[&organization, &command, &name, &resource_type, &resource, &metadata])
+        .await?;
+    Ok(())
 }
 
 /// The organizations that have a dedicated schema: their placement, the target of a move, or a

@@ -3,13 +3,14 @@
 use chrono::{DateTime, Utc};
 use migration::placement::schema_of;
 use pg::Client;
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::{
-    audit::Action as AuditAction,
+    audit::Action,
     cli::{
         Failure,
-        tenant::{MAINTENANCE_LOCK, audit_logs, schemas},
+        tenant::{self, MAINTENANCE_LOCK, audit_logs, schemas},
     },
     text::Email,
 };
@@ -162,27 +163,10 @@ pub(super) async fn record(
     memberships: &[MembershipRow],
     user: Uuid,
 ) -> pg::Result<()> {
-    let action = AuditAction::MemberRemoved;
-    for membership in memberships {
-        let metadata =
-            serde_json::json!({ "name": ERASED, "role": membership.role, "user_id": user });
-        let sql = format!(
-            "INSERT INTO {} (organization_id, actor_name, action, resource_type, resource_id, metadata)
-             VALUES ($1, 'tenantry user erase', $2, $3, $4, $5)",
-            audit_logs(membership.in_schema, membership.organization_id)
-        );
-        connection
-            .execute(
-                &sql,
-                &[
-                    &membership.organization_id,
-                    &action.name(),
-                    &action.resource_type(),
-                    &membership.id,
-                    &metadata,
-                ],
-            )
-            .await?;
+    let what = ("tenantry user erase", Action::MemberRemoved);
+    for MembershipRow { id, organization_id, in_schema, role, .. } in memberships {
+        let metadata = json!({ "name": ERASED, "role": role, "user_id": user });
+        tenant::record(connection, *in_schema, *organization_id, what, *id, metadata).await?;
     }
     Ok(())
 }
