@@ -1,7 +1,7 @@
 //! `tenantry audit export`: streams the entries of one organization from a single snapshot.
 
 use std::{
-    io::{self, BufWriter, ErrorKind, Write},
+    io::{self, ErrorKind, Write},
     time::{Duration, Instant},
 };
 
@@ -98,19 +98,18 @@ impl Export {
     }
 
     async fn print(&self, session: &SystemSession) -> Result<(), Failure> {
-        let output = BufWriter::new(io::stdout().lock());
-        let mut output = match self.format {
-            Format::Jsonl => Output::Jsonl(output),
-            Format::Csv => Output::Csv(Box::new(csv::Writer::from_writer(output))),
-        };
         let filter = Filter { since: self.since, until: self.until, ..Filter::default() };
         audit::allow_slow_reader(session).await?;
         let (mut after, mut count, mut reported) = (None::<Cursor>, 0, Instant::now());
         loop {
             let rows = audit::page_forward(session, &filter, after.as_ref(), PAGE).await?;
             let Some(last) = rows.last() else { break };
-            if !reader_is_open(rows.iter().try_for_each(|row| output.write(row)))? {
-                return Ok(());
+            let page = self.format.encode(&rows, after.is_none());
+            match page.and_then(|page| io::stdout().write_all(&page)) {
+                Ok(()) => {}
+                // A reader that needs no more closes the pipe.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => return Ok(()),
+                Err(error) => return Err(Failure::new(format!("the output failed: {error}"))),
             }
             after = Some(Cursor { at: last.created_at, id: last.id.0 });
             count += rows.len();
@@ -119,42 +118,31 @@ impl Export {
                 eprintln!("{count} entries so far, up to {}", last.created_at);
             }
         }
-        if reader_is_open(output.flush())? {
-            eprintln!("exported {count} entries");
-        }
+        eprintln!("exported {count} entries");
         Ok(())
     }
 }
 
-/// Whether the reader still takes output. One that needs no more closes the pipe.
-fn reader_is_open(written: io::Result<()>) -> Result<bool, Failure> {
-    match written {
-        Ok(()) => Ok(true),
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(Failure::new(format!("the output failed: {error}"))),
-    }
-}
-
-enum Output<W: Write> {
-    Jsonl(W),
-    Csv(Box<csv::Writer<W>>),
-}
-
-impl<W: Write> Output<W> {
-    fn write(&mut self, row: &audit_log::Model) -> io::Result<()> {
+impl Format {
+    /// Returns a page of entries as text. The header of CSV precedes the first entry, so an export
+    /// without entries is empty.
+    fn encode(self, rows: &[audit_log::Model], is_first: bool) -> io::Result<Vec<u8>> {
+        let mut page = Vec::new();
         match self {
-            Self::Jsonl(output) => {
-                serde_json::to_writer(&mut *output, &entry(row, &row.metadata))?;
-                output.write_all(b"\n")
+            Self::Jsonl => {
+                for row in rows {
+                    serde_json::to_writer(&mut page, &entry(row, &row.metadata))?;
+                    page.push(b'\n');
+                }
+                Ok(page)
             }
-            Self::Csv(output) => Ok(output.serialize(entry(row, row.metadata.to_string()))?),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Jsonl(output) => output.flush(),
-            Self::Csv(output) => output.flush(),
+            Self::Csv => {
+                let mut output = csv::WriterBuilder::new().has_headers(is_first).from_writer(page);
+                for row in rows {
+                    output.serialize(entry(row, row.metadata.to_string()))?;
+                }
+                output.into_inner().map_err(csv::IntoInnerError::into_error)
+            }
         }
     }
 }
