@@ -6,7 +6,6 @@
 //! it with a foreign key violation, and the round is repeated.
 
 use pg::Client;
-use uuid::Uuid;
 
 use super::{
     directory_sync::sync_directory,
@@ -129,23 +128,22 @@ impl OrganizationMove {
         &self,
         source: &Client,
     ) -> pg::Result<(Vec<i64>, Vec<Changed<'_>>)> {
-        let id = self.organization.id;
-        let (numbers, tables) = seen(source, id).await?;
-        let mut changed = Vec::new();
-        for rows in &self.rows {
-            if !tables.iter().any(|name| name == rows.table.base_name()) {
-                continue;
-            }
-            let keys: String = source
-                .query_one(
-                    "SELECT coalesce(jsonb_agg(DISTINCT key), '[]')::text FROM app.pending_changes
-                     WHERE organization_id = $1 AND number = ANY ($2) AND table_name = $3",
-                    &[&id, &numbers, &rows.table.base_name()],
-                )
-                .await?;
-            changed.push(Changed { rows, keys, content: None });
-        }
-        Ok((numbers, changed))
+        // Numbers do not follow the order of commits, so a round is a set of numbers, not a range.
+        let tables: Vec<(String, Vec<i64>, String)> = source
+            .query(
+                "SELECT table_name, array_agg(number), jsonb_agg(DISTINCT key)::text
+                 FROM (SELECT table_name, number, key FROM app.pending_changes
+                       WHERE organization_id = $1 ORDER BY number LIMIT $2) seen
+                 GROUP BY table_name",
+                &[&self.organization.id, &BATCH],
+            )
+            .await?;
+        let changed = self.rows.iter().filter_map(|rows| {
+            let (.., keys) = tables.iter().find(|(name, ..)| name == rows.table.base_name())?;
+            Some(Changed { rows, keys: keys.clone(), content: None })
+        });
+        let changed = changed.collect();
+        Ok((tables.into_iter().flat_map(|(_, numbers, _)| numbers).collect(), changed))
     }
 
     /// Writes changes, and checks that the target has them. `target` has a transaction that copies.
@@ -258,18 +256,6 @@ impl OrganizationMove {
             target = self.target(&rows.table),
         )
     }
-}
-
-/// Returns the numbers of a round's changes and the names of their tables.
-async fn seen(connection: &Client, organization: Uuid) -> pg::Result<(Vec<i64>, Vec<String>)> {
-    // Numbers do not follow the order of commits, so a round is a set of numbers, not a range.
-    connection
-        .query_one(
-            "SELECT coalesce(array_agg(number), '{}'), coalesce(array_agg(DISTINCT table_name), '{}')
-         FROM (SELECT number, table_name FROM app.pending_changes WHERE organization_id = $1 ORDER BY number LIMIT $2) seen",
-            &[&organization, &BATCH],
-        )
-        .await
 }
 
 /// Prevents a switch to a copy that differs.
