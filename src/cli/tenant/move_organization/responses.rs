@@ -2,9 +2,7 @@
 //! changes are not recorded: the switch copies all that were written since the oldest transaction
 //! that ran during the first copy.
 
-use std::pin::pin;
-
-use futures_util::TryStreamExt;
+use futures_util::{TryStreamExt, stream::TryChunksError};
 use pg::Client;
 use uuid::Uuid;
 
@@ -63,23 +61,15 @@ pub(super) async fn copy_responses(
             &[&organization, &since],
         )
         .await?;
-    let mut responses = pin!(responses);
-    let mut batch = Vec::new();
-    while let Some(response) = responses.try_next().await? {
-        batch.push(response);
-        if batch.len() == BATCH {
-            insert(target, organization, &batch).await?;
-            batch.clear();
-        }
-    }
-    insert(target, organization, &batch).await
+    responses
+        .try_chunks(BATCH)
+        .map_err(|TryChunksError(_, error)| error)
+        .try_for_each(|responses| insert(target, organization, responses))
+        .await
 }
 
 /// Inserts responses. Leaves out those of erased users, who cannot repeat a request.
-async fn insert(target: &Client, organization: Uuid, responses: &[String]) -> pg::Result<()> {
-    if responses.is_empty() {
-        return Ok(());
-    }
+async fn insert(target: &Client, organization: Uuid, responses: Vec<String>) -> pg::Result<()> {
     target
         .execute(
             "INSERT INTO auth.idempotency_keys AS k SELECT (whole).* FROM (SELECT v::auth.idempotency_keys AS whole FROM unnest($2::text[]) v OFFSET 0) read
