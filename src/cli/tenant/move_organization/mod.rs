@@ -20,8 +20,6 @@ pub(super) mod stale_copy;
 mod switch;
 mod users;
 
-use std::time::Instant;
-
 use migration::{dedicated, placement};
 use pg::Client;
 
@@ -36,7 +34,7 @@ use crate::cli::{owner_connection::Owner, say};
 pub(super) use directory_sync::LOCK as DIRECTORY_LOCK;
 use finish::{cancel, finish};
 use organization_move::{MoveConnections, OrganizationMove};
-use switch::{SwitchTerms, Switched};
+use switch::{SwitchTerms, WriterExclusion};
 pub(in crate::cli) use users::copy as copy_users;
 pub(super) use users::{members, outdated_users};
 
@@ -220,19 +218,17 @@ impl OrganizationMove {
         self.catch_up(connections).await?;
         let count = self.compare(connections).await?;
         let terms = SwitchTerms { keep_days, count, responses_since };
-        let mut done = loop {
+        let exclusion = loop {
             self.catch_up(connections).await?;
-            if let Some(done) = self.switch(connections, &terms).await? {
-                break done;
+            if let Some(exclusion) = self.switch(connections, &terms).await? {
+                break exclusion;
             }
         };
-        let started = Instant::now();
         if let (control, Some(there)) = connections.each() {
             let moved = Organization::get(control, *id).await?;
             finish(control, there, &moved).await?;
         }
-        done.held += started.elapsed();
-        self.report(count, &done);
+        self.report(count, &exclusion);
         Ok(())
     }
 
@@ -262,18 +258,19 @@ impl OrganizationMove {
         Ok(())
     }
 
-    fn report(&self, count: i64, done: &Switched) {
+    fn report(&self, count: i64, exclusion: &WriterExclusion) {
+        let WriterExclusion { waited, started, changes } = exclusion;
+        let held = started.elapsed();
         let Organization { name, placement, .. } = &self.organization;
         say(format!(
-            "{name} now lives in {}, moved from {placement}: {count} rows compared, {} pending changes applied in the switch, writers paused for at most {} ms",
+            "{name} now lives in {}, moved from {placement}: {count} rows compared, {changes} pending changes applied in the switch, writers paused for at most {} ms",
             self.target,
-            done.changes,
-            (done.waited + done.held).as_millis(),
+            (*waited + held).as_millis(),
         ));
         say(format!(
             "  of which {} ms waiting for earlier transactions and {} ms for the switch itself",
-            done.waited.as_millis(),
-            done.held.as_millis()
+            waited.as_millis(),
+            held.as_millis()
         ));
     }
 }

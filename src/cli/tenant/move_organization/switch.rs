@@ -45,20 +45,13 @@ pub(super) struct SwitchTerms {
     pub(super) responses_since: Option<String>,
 }
 
-/// The result of a switch.
-pub(super) struct Switched {
-    pub(super) changes: i64,
+/// The exclusion of writers during a switch.
+pub(super) struct WriterExclusion {
     /// How long writers waited together with the switch for earlier transactions.
     pub(super) waited: Duration,
-    /// How long the switch excluded writers.
-    pub(super) held: Duration,
-}
-
-/// The time for which writers are excluded, and how many changes were pending at its start.
-struct WriterExclusion {
-    waited: Duration,
-    started: Instant,
-    changes: i64,
+    pub(super) started: Instant,
+    /// How many changes were pending when it started.
+    pub(super) changes: i64,
 }
 
 impl WriterExclusion {
@@ -70,20 +63,15 @@ impl WriterExclusion {
         let changes = source.query_one(count, &[&organization]).await?;
         Ok((changes <= MOST_CHANGES).then_some(Self { waited, started, changes }))
     }
-
-    fn end(self) -> Switched {
-        let Self { waited, started, changes } = self;
-        Switched { changes, waited, held: started.elapsed() }
-    }
 }
 
 impl OrganizationMove {
-    /// `None` if too many changes are pending: apply them first.
+    /// Returns `None` if too many changes are pending: apply them first.
     pub(super) async fn switch(
         &self,
         connections: &mut MoveConnections<'_>,
         terms: &SwitchTerms,
-    ) -> Result<Option<Switched>, Failure> {
+    ) -> Result<Option<WriterExclusion>, Failure> {
         self.check_structure(connections).await?;
         retry_on_conflict(
             connections,
@@ -125,7 +113,7 @@ impl OrganizationMove {
         &self,
         control: &mut Client,
         terms: &SwitchTerms,
-    ) -> Result<Option<Switched>, AttemptError> {
+    ) -> Result<Option<WriterExclusion>, AttemptError> {
         let control = control.begin().await?;
         let Some(exclusion) = WriterExclusion::begin(&control, self.organization.id).await? else {
             return Ok(None);
@@ -137,7 +125,7 @@ impl OrganizationMove {
         let metadata = self.metadata(terms.count);
         self.organization.record(&control, &self.target, what, metadata).await?;
         control.commit().await?;
-        Ok(Some(exclusion.end()))
+        Ok(Some(exclusion))
     }
 
     /// The control database releases the organization to the dedicated database.
@@ -146,7 +134,7 @@ impl OrganizationMove {
         control: &mut Client,
         there: &mut Client,
         terms: &SwitchTerms,
-    ) -> Result<Option<Switched>, AttemptError> {
+    ) -> Result<Option<WriterExclusion>, AttemptError> {
         let id = self.organization.id;
         let there = there.begin().await?;
         exclude_maintenance(&there).await?;
@@ -180,7 +168,7 @@ impl OrganizationMove {
         there.commit().await?;
         self.set_placement(&control, self.generation(), terms).await?;
         control.commit().await?;
-        Ok(Some(exclusion.end()))
+        Ok(Some(exclusion))
     }
 
     /// The control database accepts the organization from the dedicated database.
@@ -189,7 +177,7 @@ impl OrganizationMove {
         control: &mut Client,
         there: &mut Client,
         terms: &SwitchTerms,
-    ) -> Result<Option<Switched>, AttemptError> {
+    ) -> Result<Option<WriterExclusion>, AttemptError> {
         let id = self.organization.id;
         let control = control.begin().await?;
         exclude_maintenance(&control).await?;
@@ -220,7 +208,7 @@ impl OrganizationMove {
             .await?;
         self.require_placed(released)?;
         there.commit().await?;
-        Ok(Some(exclusion.end()))
+        Ok(Some(exclusion))
     }
 
     /// Applies the last changes, and compares those that the move does not copy.
