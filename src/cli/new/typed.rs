@@ -51,41 +51,36 @@ pub enum {ty} {{
     pub(super) fn resolver(&self) -> String {
         let name = self.name.snake();
         let about = self.about(if self.required { "" } else { " Null if there is none." });
-        let (context, ty, value) = match (&self.kind, self.required) {
-            (Kind::String(_), true) => (false, "&str".to_owned(), format!("&self.0.{name}")),
-            (Kind::String(_), false) => {
-                (false, "Option<&str>".to_owned(), format!("self.0.{name}.as_deref()"))
-            }
-            (Kind::Text(_), true) => {
-                let value = format!("ctx.spend(self.0.{name}.len())?;\nOk(&self.0.{name})");
-                (true, "Result<&str>".to_owned(), value)
-            }
-            (Kind::Text(_), false) => {
-                let value = format!(
-                    "let {name} = self.0.{name}.as_deref()?;
-                    Some(ctx.spend({name}.len()).map(|()| {name}))"
-                );
-                (true, "Option<Result<&str>>".to_owned(), value)
-            }
-            (Kind::Json, true) => {
-                (true, "Result<Json>".to_owned(), format!("Json::returned(ctx, &self.0.{name})"))
-            }
-            (Kind::Json, false) => {
-                let value =
-                    format!("self.0.{name}.as_ref().map(|value| Json::returned(ctx, value))");
-                (true, "Option<Result<Json>>".to_owned(), value)
-            }
-            (Kind::Date, true) => (false, "Date".to_owned(), format!("Date(self.0.{name})")),
-            (Kind::Date, false) => {
-                (false, "Option<Date>".to_owned(), format!("self.0.{name}.map(Date)"))
-            }
-            (Kind::Enum(_, ty), true) => (false, ty.clone(), format!("self.0.{name}.into()")),
-            (Kind::Enum(_, ty), false) => {
-                (false, format!("Option<{ty}>"), format!("self.0.{name}.map(Into::into)"))
-            }
-            (_, _) => (false, self.option(&self.input_type()), format!("self.0.{name}")),
+        let ty = match self.kind {
+            Kind::String(_) | Kind::Text(_) => "&str".to_owned(),
+            _ => self.input_type(),
         };
-        let context = if context { ", ctx: &Context<'_>" } else { "" };
+        // Long values count against the size limit of the response.
+        let (context, ty) = match self.kind {
+            Kind::Text(_) | Kind::Json => (", ctx: &Context<'_>", format!("Result<{ty}>")),
+            _ => ("", ty),
+        };
+        let ty = self.option(&ty);
+        let value = match (&self.kind, self.required) {
+            (Kind::String(_), true) => format!("&self.0.{name}"),
+            (Kind::String(_), false) => format!("self.0.{name}.as_deref()"),
+            (Kind::Text(_), true) => {
+                format!("ctx.spend(self.0.{name}.len())?;\nOk(&self.0.{name})")
+            }
+            (Kind::Text(_), false) => format!(
+                "let {name} = self.0.{name}.as_deref()?;
+                Some(ctx.spend({name}.len()).map(|()| {name}))"
+            ),
+            (Kind::Json, true) => format!("Json::returned(ctx, &self.0.{name})"),
+            (Kind::Json, false) => {
+                format!("self.0.{name}.as_ref().map(|value| Json::returned(ctx, value))")
+            }
+            (Kind::Date, true) => format!("Date(self.0.{name})"),
+            (Kind::Date, false) => format!("self.0.{name}.map(Date)"),
+            (Kind::Enum(..), true) => format!("self.0.{name}.into()"),
+            (Kind::Enum(..), false) => format!("self.0.{name}.map(Into::into)"),
+            _ => format!("self.0.{name}"),
+        };
         format!(
             "{}async fn {name}(&self{context}) -> {ty} {{\n{value}\n}}\n",
             documentation(&about)
