@@ -97,14 +97,14 @@ impl Arguments {
         let plural = self.plural.as_deref().map(|plural| Name::parse("plural", plural));
         let plural = plural.transpose()?.unwrap_or_else(|| name.plural());
         let fields = self.fields.iter().map(|field| Field::parse(field, &name));
-        let parent = self.belongs_to.as_deref().map(|parent| relation(tree, parent, parent));
+        let parent = self.belongs_to.as_deref().map(|parent| relation(tree, parent, parent, true));
         let references = self.references.iter().map(|text| {
             let form = format!("the reference `{text}` must have the form assignee:member");
             let (name, target) = text.split_once(':').ok_or_else(|| Failure::new(form))?;
             if target.ends_with('!') {
                 return Err(Failure::new("a reference is never required. Use --belongs-to"));
             }
-            relation(tree, name, target)
+            relation(tree, name, target, false)
         });
         let limit = self.limit.as_deref().map(|limit| Name::parse("limit", limit));
         let steps = tree
@@ -124,7 +124,7 @@ impl Arguments {
 }
 
 /// Finds the object to which a resource refers.
-fn relation(tree: &Tree, name: &str, target: &str) -> Result<Relation, Failure> {
+fn relation(tree: &Tree, name: &str, target: &str, required: bool) -> Result<Relation, Failure> {
     let (name, target) = (Name::parse("reference", name)?, Name::known("resource", target)?);
     let unknown = || {
         let (name, resource) = (target.snake(), target.pascal());
@@ -153,7 +153,8 @@ fn relation(tree: &Tree, name: &str, target: &str) -> Result<Relation, Failure> 
     // A list of the organization, which is named like the table of a generated resource.
     let list = if entity == target.snake() { Name::known("table", &table)? } else { resource };
     let has_creator = test.contains("\npub async fn create(");
-    Ok(Relation { name, target, of_product, entity, table, list: list.camel(), has_creator })
+    let list = list.camel();
+    Ok(Relation { name, target, required, of_product, entity, table, list, has_creator })
 }
 
 /// Refuses names that exist.

@@ -10,6 +10,8 @@ pub(super) struct Relation {
     pub(super) name: Name,
     /// What the object is, for example `member`: the name of its module and of its type.
     pub(super) target: Name,
+    /// Whether the resource always refers to one. True of the parent only.
+    pub(super) required: bool,
     /// Whether it is part of the product.
     pub(super) of_product: bool,
     /// The module of its rows.
@@ -32,30 +34,40 @@ impl Relation {
         format!("{}_id", self.name.snake())
     }
 
-    fn option(text: String, required: bool) -> String {
-        if required { text } else { format!("Option<{text}>") }
+    fn option(&self, text: String) -> String {
+        if self.required { text } else { format!("Option<{text}>") }
     }
 
     pub(super) fn id(&self) -> String {
         self.target.pascal() + "Id"
     }
 
-    pub(super) fn column(&self, required: bool) -> String {
-        format!("    {} uuid{}", self.column_name(), if required { " NOT NULL" } else { "" })
+    pub(super) fn column(&self) -> String {
+        format!("    {} uuid{}", self.column_name(), if self.required { " NOT NULL" } else { "" })
     }
 
-    pub(super) fn reference(&self, on_delete: &str) -> String {
+    pub(super) fn reference(&self) -> String {
         let (column, table) = (self.column_name(), &self.table);
+        let on_delete = if self.required { "Cascade" } else { "SetNull" };
         format!("        Reference::tenant(\"{column}\", \"{table}\", OnDelete::{on_delete}),")
     }
 
-    pub(super) fn entity_column(&self, required: bool) -> String {
-        format!("    pub {}: {},", self.column_name(), Self::option(self.id(), required))
+    pub(super) fn entity_column(&self) -> String {
+        format!("    pub {}: {},", self.column_name(), self.valid_type())
     }
 
-    /// The field of the GraphQL type, for the parent.
-    pub(super) fn parent_resolver(&self, resource: &Name) -> String {
+    /// The field of the GraphQL type.
+    pub(super) fn resolver(&self, resource: &Name) -> String {
         let (name, words, ty) = (self.name.snake(), self.name.words(), self.target.pascal());
+        if !self.required {
+            return format!(
+                "    /// The {words}. Null if there is none.
+                async fn {name}(&self, ctx: &Context<'_>) -> Option<Result<Loaded<{ty}>>> {{
+                    let id = self.0.{name}_id?;
+                    ctx.load({ty}ById(id)).await.map(|row| row.map({ty}).map(Loaded)).transpose()
+                }}\n"
+            );
+        }
         let missing =
             format!("the {words} of {} {} is missing", resource.article(), resource.words());
         format!(
@@ -67,21 +79,9 @@ impl Relation {
         )
     }
 
-    /// The field of the GraphQL type.
-    pub(super) fn resolver(&self) -> String {
-        let (name, words, ty) = (self.name.snake(), self.name.words(), self.target.pascal());
-        format!(
-            "    /// The {words}. Null if there is none.
-            async fn {name}(&self, ctx: &Context<'_>) -> Option<Result<Loaded<{ty}>>> {{
-                let id = self.0.{name}_id?;
-                ctx.load({ty}ById(id)).await.map(|row| row.map({ty}).map(Loaded)).transpose()
-            }}\n"
-        )
-    }
-
-    pub(super) fn create_field(&self, required: bool) -> String {
+    pub(super) fn create_field(&self) -> String {
         let about = documentation(&format!("The ID of the {}.", self.described()));
-        let ty = Self::option("ID".to_owned(), required);
+        let ty = self.option("ID".to_owned());
         format!("{about}pub {}: {ty},", self.column_name())
     }
 
@@ -95,9 +95,9 @@ impl Relation {
         if words == target { words } else { format!("{words}, {} {target}", self.target.article()) }
     }
 
-    pub(super) fn create_value(&self, required: bool) -> String {
+    pub(super) fn create_value(&self) -> String {
         let (column, words) = (self.column_name(), self.target.words());
-        if required {
+        if self.required {
             format!("{column}: require_id(&input.{column}, \"{words}\")?,")
         } else {
             let parse = format!("map(|id| require_id(&id, \"{words}\")).transpose()?");
@@ -111,11 +111,9 @@ impl Relation {
         format!("{column}: nullable(input.{column}).try_map(|id| {parse})?,")
     }
 
-    /// A field of the operation's parameters, in a wrapper.
-    pub(super) fn valid_field(&self, required: bool, wrapper: &str) -> String {
-        let ty = Self::option(self.id(), required);
-        let ty = if wrapper.is_empty() { ty } else { format!("{wrapper}<{ty}>") };
-        format!("pub(super) {}: {ty},", self.column_name())
+    /// The type of the column, and of the operation's parameter.
+    pub(super) fn valid_type(&self) -> String {
+        self.option(self.id())
     }
 
     pub(super) fn apply(&self) -> String {
@@ -145,9 +143,9 @@ async fn require_{target}(session: &Session, id: Option<{id}>) -> Result<()> {{
         )
     }
 
-    pub(super) fn require_new(&self, required: bool) -> String {
+    pub(super) fn require_new(&self) -> String {
         let id = format!("new.{}", self.column_name());
-        let id = if required { format!("Some({id})") } else { id };
+        let id = if self.required { format!("Some({id})") } else { id };
         format!("require_{}(session, {id})", self.target.snake())
     }
 

@@ -99,21 +99,33 @@ impl Resource {
         targets
     }
 
+    /// A text for each part of a row: the parent, the fields, and the references.
+    fn parts<'a>(
+        &'a self,
+        of_relation: impl Fn(&'a Relation) -> String,
+        of_field: impl Fn(&'a Field) -> String,
+    ) -> Vec<String> {
+        let parent = self.parent.iter().map(&of_relation).collect();
+        [parent, self.editable_parts(&of_relation, of_field)].concat()
+    }
+
+    /// The same without the parent, which never changes.
+    fn editable_parts<'a>(
+        &'a self,
+        of_reference: impl Fn(&'a Relation) -> String,
+        of_field: impl Fn(&'a Field) -> String,
+    ) -> Vec<String> {
+        self.fields.iter().map(of_field).chain(self.references.iter().map(of_reference)).collect()
+    }
+
     fn stored_parts(&self) -> Vec<(&'static str, String)> {
         let name = &self.name;
-        let columns = self.parent.iter().map(|parent| parent.column(true));
-        let columns = columns.chain(self.fields.iter().map(|field| field.column(name)));
-        let columns = columns.chain(self.references.iter().map(|relation| relation.column(false)));
-        let parent = self.parent.iter().map(|parent| parent.reference("Cascade"));
-        let references = self.references.iter().map(|relation| relation.reference("SetNull"));
+        let columns = self.parts(Relation::column, |field| field.column(name));
         let user = "        Reference::global(\"created_by\", \"auth.users\", OnDelete::SetNull),";
-        let references = parent.chain(references).chain([user.to_owned()]);
-        let entity = self.parent.iter().map(|parent| parent.entity_column(true));
-        let entity = entity.chain(self.fields.iter().map(Field::entity_column));
-        let entity =
-            entity.chain(self.references.iter().map(|relation| relation.entity_column(false)));
+        let references = self.relations().map(Relation::reference).chain([user.to_owned()]);
+        let entity = self.parts(Relation::entity_column, Field::entity_column);
         vec![
-            ("columns", lines(columns.chain(["    created_by uuid".to_owned()]), ",\n")),
+            ("columns", lines([columns, vec!["    created_by uuid".to_owned()]].concat(), ",\n")),
             ("references", lines(references, "\n")),
             (
                 "types",
@@ -128,21 +140,12 @@ impl Resource {
     }
 
     fn graphql_parts(&self) -> Vec<(&'static str, String)> {
-        let (fields, references) = (&self.fields, &self.references);
-        let resolvers = self.parent.iter().map(|parent| parent.parent_resolver(&self.name));
-        let resolvers = resolvers.chain(fields.iter().map(Field::resolver));
-        let resolvers = resolvers.chain(references.iter().map(Relation::resolver));
-        let create = self.parent.iter().map(|parent| parent.create_field(true));
-        let create = create.chain(fields.iter().map(Field::create_field));
-        let create = create.chain(references.iter().map(|relation| relation.create_field(false)));
-        let update = fields.iter().map(Field::update_field);
-        let update = update.chain(references.iter().map(Relation::update_field));
-        let values = self.parent.iter().map(|parent| parent.create_value(true));
-        let values = values.chain(fields.iter().map(Field::create_value));
-        let values = values.chain(references.iter().map(|relation| relation.create_value(false)));
-        let edits = fields.iter().map(Field::update_value);
-        let edits = edits.chain(references.iter().map(Relation::update_value));
-        let enums = fields.iter().filter_map(|field| field.graphql_enum(&self.name));
+        let resolvers = self.parts(|relation| relation.resolver(&self.name), Field::resolver);
+        let create = self.parts(Relation::create_field, Field::create_field);
+        let update = self.editable_parts(Relation::update_field, Field::update_field);
+        let values = self.parts(Relation::create_value, Field::create_value);
+        let edits = self.editable_parts(Relation::update_value, Field::update_value);
+        let enums = self.fields.iter().filter_map(|field| field.graphql_enum(&self.name));
         vec![
             ("enums", lines(enums, "\n")),
             ("fields", lines(resolvers, "\n")),
@@ -187,25 +190,23 @@ impl Resource {
 
     /// The parameters of operations, and how they become rows.
     fn operation_parts(&self) -> Vec<(&'static str, String)> {
-        let (fields, references) = (&self.fields, &self.references);
-        let typed = |field: &Field, wrapper: &str, end: &str| {
-            let (name, ty) = (field.name.snake(), field.valid_type(&self.name));
-            format!("pub(super) {name}: {wrapper}{ty}{end},")
-        };
-        let new = self.parent.iter().map(|parent| parent.valid_field(true, ""));
-        let new = new.chain(fields.iter().map(|field| typed(field, "", "")));
-        let new = new.chain(references.iter().map(|relation| relation.valid_field(false, "")));
-        let edit = fields.iter().map(|field| typed(field, "Edit<", ">"));
-        let edit = edit.chain(references.iter().map(|one| one.valid_field(false, "Edit")));
-        let apply = fields.iter().map(Field::apply);
-        let apply = apply.chain(references.iter().map(Relation::apply));
+        let new = self.parts(
+            |one| format!("pub(super) {}: {},", one.column_name(), one.valid_type()),
+            |field| format!("pub(super) {}: {},", field.name.snake(), field.valid_type(&self.name)),
+        );
+        let edit = self.editable_parts(
+            |one| format!("pub(super) {}: Edit<{}>,", one.column_name(), one.valid_type()),
+            |field| {
+                let (name, ty) = (field.name.snake(), field.valid_type(&self.name));
+                format!("pub(super) {name}: Edit<{ty}>,")
+            },
+        );
+        let apply = self.editable_parts(Relation::apply, Field::apply);
         let label = self.label().map(|field| field.name.snake());
-        let set = self.parent.iter().map(Relation::set);
-        let set = set.chain(fields.iter().map(|field| match field.name.snake() {
+        let set = self.parts(Relation::set, |field| match field.name.snake() {
             name if Some(name) == label => format!("{name}: Set({name}),"),
             name => format!("{name}: Set({}),", field.new_value()),
-        }));
-        let set = set.chain(references.iter().map(Relation::set));
+        });
         let targets = self.targets().into_iter();
         vec![
             ("new_fields", lines(new, "\n")),
@@ -214,7 +215,7 @@ impl Resource {
             ("set_fields", lines(set, "\n")),
             ("require_functions", lines(targets.map(Relation::require_function), "\n")),
             ("create_checks", self.create_checks()),
-            ("required_edits", lines(references.iter().map(Relation::require_edit), "\n")),
+            ("required_edits", lines(self.references.iter().map(Relation::require_edit), "\n")),
             ("all", if self.parent.is_some() { "::All" } else { "" }.to_owned()),
         ]
     }
@@ -228,10 +229,11 @@ impl Resource {
         let updated = updated.unwrap_or_else(|| "old and new values".to_owned());
         let deleted = of_label(&format!("\"*\": {}.*", self.name.snake()));
         let value = |field: &Field| format!("let {} = {};", field.name.snake(), field.new_value());
-        let columns = self.fields.iter().map(|field| field.name.snake().to_owned());
-        let columns = columns.chain(self.references.iter().map(Relation::column_name));
-        let compared =
-            columns.map(|name| format!("(\"{name}\", json!(before.{name}), json!(after.{name})),"));
+        let columns =
+            self.editable_parts(Relation::column_name, |field| field.name.snake().to_owned());
+        let compared = columns
+            .iter()
+            .map(|name| format!("(\"{name}\", json!(before.{name}), json!(after.{name})),"));
         vec![
             ("label_metadata", metadata),
             ("update_metadata", updated),
@@ -245,8 +247,7 @@ impl Resource {
 
     /// What a new object requires, which is sent together.
     fn create_checks(&self) -> String {
-        let required: Vec<_> =
-            self.relations().map(|one| one.require_new(self.is_parent(one))).collect();
+        let required: Vec<_> = self.relations().map(Relation::require_new).collect();
         let (lock, results) = if self.limit.is_some() {
             (vec!["plan::lock(session)", "count(session)"], vec!["lock", "count"])
         } else {
@@ -265,10 +266,6 @@ impl Resource {
                 calls.join(",\n        ")
             ),
         }
-    }
-
-    pub(super) fn is_parent(&self, relation: &Relation) -> bool {
-        self.parent.as_ref().is_some_and(|parent| std::ptr::eq(parent, relation))
     }
 }
 
