@@ -211,10 +211,16 @@ async fn write_table(
 ) -> Result<Total, Failure> {
     let selected = format!("FROM {place} t WHERE {condition}");
     let sql = format!("SELECT to_jsonb(t)::text {selected} ORDER BY {order}");
-    let rows = write_rows(connection, output, table, &sql, id).await?;
+    let mut count = 0;
+    // Holds one row at a time in memory.
+    let mut rows = pin!(connection.stream::<String>(&sql, &[&id]).await?);
+    while let Some(row) = rows.try_next().await? {
+        writeln!(output, "{{\"table\":\"{table}\",\"row\":{row}}}").map_err(Failure::new)?;
+        count += 1;
+    }
     let sum = sum(&columns(connection, table).await?, "t");
     let checksum = connection.query_one(&format!("SELECT {sum} {selected}"), &[&id]).await?;
-    Ok(Total { table: table.to_owned(), rows, checksum: Some(checksum) })
+    Ok(Total { table: table.to_owned(), rows: count, checksum: Some(checksum) })
 }
 
 /// Returns a query for the ids of the users that the organization's rows refer to.
@@ -233,23 +239,6 @@ async fn users(
         );
     }
     Ok(referring.join(" UNION "))
-}
-
-/// Writes the rows of a query and holds one at a time in memory.
-async fn write_rows(
-    connection: &Client,
-    output: &mut impl Write,
-    table: &str,
-    sql: &str,
-    id: Uuid,
-) -> Result<i64, Failure> {
-    let mut rows = pin!(connection.stream::<String>(sql, &[&id]).await?);
-    let mut count = 0;
-    while let Some(row) = rows.try_next().await? {
-        writeln!(output, "{{\"table\":\"{table}\",\"row\":{row}}}").map_err(Failure::new)?;
-        count += 1;
-    }
-    Ok(count)
 }
 
 fn line(output: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
