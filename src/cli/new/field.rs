@@ -65,10 +65,6 @@ impl Field {
         if self.required { text.to_owned() } else { format!("Option<{text}>") }
     }
 
-    pub(super) fn is_nullable(&self) -> bool {
-        !self.required
-    }
-
     pub(super) fn defaults_to_false(&self) -> bool {
         self.required && self.kind == Kind::Boolean
     }

@@ -1,7 +1,7 @@
 //! The names that the files of a resource import, so that none is unused.
 
 use super::{
-    field::{Field, Kind},
+    field::Kind,
     relation::Relation,
     resource::{Resource, lines},
 };
@@ -39,7 +39,8 @@ impl Resource {
         });
         let enums: String = enums.collect();
         let required = self.fields.iter().any(|field| field.required);
-        let nullable = !self.references.is_empty() || self.fields.iter().any(Field::is_nullable);
+        let nullable =
+            !self.references.is_empty() || self.fields.iter().any(|field| !field.required);
         let uuid = is(Kind::Uuid);
         vec![
             ("serialize", around(", Serialize", &enums)),

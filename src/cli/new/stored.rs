@@ -33,17 +33,12 @@ impl Field {
 
     /// The column in the entity.
     pub(super) fn entity_column(&self) -> String {
-        let ty = match &self.kind {
-            Kind::String(_) | Kind::Text(_) => "String",
-            Kind::Integer => "i32",
-            Kind::Boolean => "bool",
-            Kind::Date => "Date",
-            Kind::Timestamp => "DateTimeUtc",
-            Kind::Uuid => "Uuid",
-            Kind::Json => "Json",
-            Kind::Enum(_, ty) => ty,
+        // The other types of SeaORM have the same names as those of the GraphQL API.
+        let ty = match self.kind {
+            Kind::Timestamp => "DateTimeUtc".to_owned(),
+            _ => self.input_type(),
         };
-        format!("    pub {}: {},", self.name.snake(), self.option(ty))
+        format!("    pub {}: {},", self.name.snake(), self.option(&ty))
     }
 
     /// The enum in the entity.

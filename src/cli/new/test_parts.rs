@@ -13,7 +13,7 @@ impl Resource {
     pub(super) fn test_parts(&self) -> Vec<(&'static str, String)> {
         let task = self.name.snake();
         let selected = self.relations().map(|relation| relation.name.camel() + " { id }");
-        let selected = self.fields.iter().map(selection).chain(selected);
+        let selected = self.fields.iter().map(|field| field.name.camel()).chain(selected);
         let input = self
             .relations()
             .map(|one| format!("\"{}Id\": {}", one.name.camel(), one.target.snake()));
@@ -78,10 +78,6 @@ fn wrapped(fields: impl Iterator<Item = String>) -> String {
         }
     }
     lines(rows, "\n        ")
-}
-
-fn selection(field: &Field) -> String {
-    field.name.camel()
 }
 
 impl Relation {

@@ -113,13 +113,6 @@ impl Text {
         if self.text.rfind(mark) == Some(at) { Ok(at + mark.len()) } else { Err(missing()) }
     }
 
-    /// Inserts a text after the only occurrence of `mark`.
-    pub(super) fn insert_after(&mut self, mark: &str, text: &str) -> Result<(), Failure> {
-        let at = self.after(mark)?;
-        self.text.insert_str(at, text);
-        Ok(())
-    }
-
     /// Inserts a text before the first `end` after the only occurrence of `mark`.
     pub(super) fn append(&mut self, mark: &str, end: &str, text: &str) -> Result<(), Failure> {
         let start = self.after(mark)?;
@@ -142,8 +135,9 @@ impl Text {
     /// Adds a line after the last one that begins with `prefix`; without one, after the file's
     /// documentation. rustfmt sorts the lines.
     pub(super) fn add_line(&mut self, prefix: &str, line: &str) -> Result<(), Failure> {
-        if let Some(last) = self.last_line(prefix) {
-            return self.insert_after(&last, &format!("\n{line}"));
+        let last = self.text.lines().rfind(|line| line.starts_with(prefix)).map(ToOwned::to_owned);
+        if let Some(last) = last {
+            return self.replace(&last, &format!("{last}\n{line}"));
         }
         let header = self.text.find("\n\n").map_or(0, |end| end + 1);
         self.text.insert_str(header, &format!("\n{line}\n"));
@@ -160,10 +154,5 @@ impl Text {
     /// The first line that begins with this text.
     pub(super) fn line(&self, start: &str) -> Option<String> {
         self.text.lines().find(|line| line.starts_with(start)).map(ToOwned::to_owned)
-    }
-
-    /// The last line that begins with this text.
-    pub(super) fn last_line(&self, start: &str) -> Option<String> {
-        self.text.lines().rev().find(|line| line.starts_with(start)).map(ToOwned::to_owned)
     }
 }
