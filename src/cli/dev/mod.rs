@@ -19,12 +19,7 @@ use super::{
     Failure, runtime, say,
     server::{ServerConfig, serve_operators, stop_signal},
 };
-use crate::{
-    auth::EmailVerified,
-    config::{DatabaseConfig, parse_database_url},
-    http, telemetry,
-    tenancy::Databases,
-};
+use crate::{auth::EmailVerified, config::parse_database_url, http, telemetry, tenancy::Databases};
 
 const SECRET_FILE: &str = "jwt-secret";
 
@@ -149,20 +144,13 @@ impl Dev {
 
     /// Refuses settings that would have no effect.
     fn check_settings(&self) -> Result<(), Failure> {
-        let DatabaseConfig {
-            database_url,
-            system_database_url,
-            database_listen_url,
-            database_replica_url,
-            databases,
-            ..
-        } = &self.server.database;
+        let config = &self.server.database;
         let set = [
-            ("DATABASE_URL", database_url),
-            ("SYSTEM_DATABASE_URL", system_database_url),
-            ("DATABASE_LISTEN_URL", database_listen_url),
-            ("DATABASE_REPLICA_URL", database_replica_url),
-            ("DATABASES", databases),
+            ("DATABASE_URL", &config.database_url),
+            ("SYSTEM_DATABASE_URL", &config.system_database_url),
+            ("DATABASE_LISTEN_URL", &config.database_listen_url),
+            ("DATABASE_REPLICA_URL", &config.database_replica_url),
+            ("DATABASES", &config.databases),
         ];
         if self.server.jwt.jwt_issuers.is_some() {
             return Err(Failure::new(
