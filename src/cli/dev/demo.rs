@@ -84,21 +84,18 @@ pub(super) fn users(secret: &str) -> Result<Vec<DemoUser>, jsonwebtoken::errors:
     users.collect()
 }
 
-/// Deletes everything that an earlier run has stored.
-pub(super) async fn reset(admin: &ConnectOptions, name: &str) -> pg::Result<()> {
+/// Creates the database, unless it exists. `reset` first deletes everything that an earlier run
+/// has stored.
+pub(super) async fn create_database(admin: &ConnectOptions, reset: bool) -> pg::Result<()> {
     let connection = Client::connect(admin).await?;
-    connection.batch(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await?;
-    connection.close().await;
-    Ok(())
-}
-
-pub(super) async fn create_database(admin: &ConnectOptions, name: &str) -> pg::Result<()> {
-    let connection = Client::connect(admin).await?;
+    if reset {
+        connection.batch(&format!("DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)")).await?;
+    }
     let exists: bool = connection
-        .query_one("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", &[&name])
+        .query_one("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", &[&DATABASE])
         .await?;
     if !exists {
-        connection.batch(&format!("CREATE DATABASE {name}")).await?;
+        connection.batch(&format!("CREATE DATABASE {DATABASE}")).await?;
     }
     connection.close().await;
     Ok(())

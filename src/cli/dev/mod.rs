@@ -172,10 +172,7 @@ impl Dev {
         folder: &Path,
     ) -> Result<(), Failure> {
         let admin = parse_database_url("the embedded server", &postgres.admin_url())?;
-        if self.reset {
-            demo::reset(&admin, demo::DATABASE).await?;
-        }
-        demo::create_database(&admin, demo::DATABASE).await?;
+        demo::create_database(&admin, self.reset).await?;
         let owner = admin.clone().with("dbname", demo::DATABASE);
         let report = migration::migrate(owner.clone(), None).await.map_err(|error| {
             let folder = folder.display();
