@@ -32,7 +32,7 @@ use clap::{
 };
 
 pub use configuration_docs::configuration_docs;
-use console::{counted, print, say};
+use console::{capitalized, counted, print, say};
 pub use failure::Failure;
 use runtime::runtime;
 
@@ -153,7 +153,7 @@ fn one_line(error: &clap::Error) -> Failure {
         message = message.replace(vague, form);
     }
     let mut tips: Vec<_> =
-        paragraphs.filter_map(|text| text.strip_prefix("tip: ").map(sentence)).collect();
+        paragraphs.filter_map(|text| text.strip_prefix("tip: ").map(capitalized)).collect();
     let is_of_usage = matches!(
         error.kind(),
         ErrorKind::InvalidSubcommand
@@ -181,10 +181,4 @@ const FORMS: [(&str, &str); 5] = [
 /// Whether the command line has this flag.
 fn is_given(flag: &str) -> bool {
     std::env::args().any(|given| given.split('=').next() == Some(flag))
-}
-
-fn sentence(text: &str) -> String {
-    let mut characters = text.chars();
-    let first = characters.next().map(|first| first.to_ascii_uppercase());
-    first.into_iter().chain(characters).collect()
 }

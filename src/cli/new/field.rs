@@ -1,7 +1,7 @@
 //! The fields of a resource.
 
-use super::name::{Name, capitalized};
-use crate::cli::Failure;
+use super::name::Name;
+use crate::cli::{Failure, capitalized};
 
 /// The limits of text and JSON, if the field names none.
 const LINE: usize = 200;

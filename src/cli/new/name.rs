@@ -1,7 +1,7 @@
 //! The forms of a name: `time_entry`, `timeEntry`, `TimeEntry`, `TIME_ENTRY`, "time entry", and the
 //! plural.
 
-use crate::cli::Failure;
+use crate::cli::{Failure, capitalized};
 
 /// Words that Rust or PostgreSQL reserves.
 const RESERVED: &str = "abstract all analyse analyze and any array as asc async asymmetric await \
@@ -80,13 +80,6 @@ impl Name {
             _ => format!("{name}s"),
         })
     }
-}
-
-/// The text with a capital letter at the beginning.
-pub(super) fn capitalized(text: &str) -> String {
-    let mut characters = text.chars();
-    let first = characters.next().map(|first| first.to_ascii_uppercase());
-    first.into_iter().chain(characters).collect()
 }
 
 #[cfg(test)]

@@ -2,10 +2,11 @@
 
 use super::{
     field::{Field, Kind},
-    name::{Name, capitalized},
+    name::Name,
     relation::Relation,
     template::{Values, documentation},
 };
+use crate::cli::capitalized;
 
 /// A resource that is to be written.
 #[derive(Debug)]
