@@ -59,8 +59,31 @@ impl Owner {
         }
     }
 
-    /// Runs `act` in each of them. A failure is printed, and the others continue. Returns the names
-    /// of the databases that failed.
+    /// Runs `act` in the control database, then in each dedicated database. The text that `act`
+    /// receives completes its messages: it names the dedicated database. A failure in the control
+    /// database ends the command.
+    pub(super) async fn in_all(
+        &self,
+        mut act: impl AsyncFnMut(&mut Client, &str) -> Result<(), Failure>,
+    ) -> Result<(), Failure> {
+        let mut control = self.connect().await?;
+        act(&mut control, "").await?;
+        let failed = self
+            .in_each(async |name, connection| {
+                act(connection, &format!(" in the database {name}")).await
+            })
+            .await?;
+        if failed.is_empty() {
+            return Ok(());
+        }
+        Err(Failure::new(format!(
+            "the command failed in the databases {}. Fix the error above and run it again.",
+            failed.join(", ")
+        )))
+    }
+
+    /// Runs `act` in each dedicated database. A failure is printed, and the others continue.
+    /// Returns the names of the databases that failed.
     pub(super) async fn in_each(
         &self,
         mut act: impl AsyncFnMut(&str, &mut Client) -> Result<(), Failure>,
@@ -80,17 +103,6 @@ impl Owner {
         }
         Ok(failed)
     }
-}
-
-/// Fails if the command did not succeed in some dedicated databases.
-pub(super) fn require_no_failures(failed: &[String]) -> Result<(), Failure> {
-    if failed.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::new(format!(
-        "the command failed in the databases {}. Fix the error above and run it again.",
-        failed.join(", ")
-    )))
 }
 
 /// Warns on standard error if the network can read what a command sends.

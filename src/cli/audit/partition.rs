@@ -3,7 +3,7 @@
 use pg::Client;
 
 use super::{Failure, Owner};
-use crate::cli::{owner_connection::require_no_failures, say};
+use crate::cli::say;
 
 /// Create the partitions of the audit log for the next months. Safe to repeat, also while servers
 /// run. Servers do the same when they start, and every six hours.
@@ -15,15 +15,7 @@ pub(super) struct Partition {
 
 impl Partition {
     pub(super) async fn run(self) -> Result<(), Failure> {
-        let mut connection = self.owner.connect().await?;
-        partition(&mut connection, "").await?;
-        let failed = self
-            .owner
-            .in_each(async |name, connection| {
-                partition(connection, &format!(" in the database {name}")).await
-            })
-            .await?;
-        require_no_failures(&failed)
+        self.owner.in_all(partition).await
     }
 }
 

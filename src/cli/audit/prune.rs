@@ -10,7 +10,6 @@ use super::{Failure, Owner};
 use crate::{
     audit::Action,
     cli::{
-        owner_connection::require_no_failures,
         say,
         tenant::{MAINTENANCE_LOCK, audit_logs, record},
     },
@@ -44,15 +43,7 @@ impl Prune {
                 self.before
             )));
         }
-        let mut connection = self.owner.connect().await?;
-        self.prune(&mut connection, "").await?;
-        let failed = self
-            .owner
-            .in_each(async |name, connection| {
-                self.prune(connection, &format!(" in the database {name}")).await
-            })
-            .await?;
-        require_no_failures(&failed)
+        self.owner.in_all(async |connection, place| self.prune(connection, place).await).await
     }
 
     fn before(&self) -> DateTime<Utc> {
