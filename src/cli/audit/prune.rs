@@ -11,7 +11,7 @@ use crate::{
     audit::Action,
     cli::{
         say,
-        tenant::{MAINTENANCE_LOCK, audit_logs, record},
+        tenant::{audit_logs, exclude_moves, record},
     },
     clock::Clock,
 };
@@ -100,8 +100,7 @@ async fn drop_partition(
     end: DateTime<Utc>,
 ) -> pg::Result<i64> {
     let transaction = connection.begin().await?;
-    let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
-    transaction.execute(&lock, &[]).await?;
+    exclude_moves(&transaction).await?;
     // Dropping a partition fires no row triggers, so a running move would miss the deletions.
     let sql = "SELECT organization_id FROM app.placements WHERE moving_to IS NOT NULL LIMIT 1";
     let moving: Option<Uuid> = transaction.query_opt(sql, &[]).await?;

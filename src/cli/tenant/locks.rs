@@ -10,7 +10,7 @@ use super::Failure;
 
 /// Commands that change rows of many organizations outside of sessions hold this lock shared. A
 /// command that changes a placement holds it exclusively.
-pub(in crate::cli) const MAINTENANCE_LOCK: &str = "hashtextextended('tenantry maintenance', 0)";
+const MAINTENANCE_LOCK: &str = "hashtextextended('tenantry maintenance', 0)";
 
 const TRIES: u32 = 60;
 const PAUSE: Duration = Duration::from_secs(1);
@@ -98,6 +98,11 @@ pub(super) async fn begin_copying(connection: &mut Client) -> pg::Result<ClientT
     let transaction = connection.begin().await?;
     transaction.batch("SET LOCAL app.replicating = 'on'").await?;
     Ok(transaction)
+}
+
+/// Keeps all organizations in their placements until the transaction ends.
+pub(in crate::cli) async fn exclude_moves(connection: &Client) -> pg::Result<()> {
+    connection.batch(&format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})")).await
 }
 
 /// Excludes other maintenance until the transaction ends.

@@ -23,7 +23,7 @@ use clap::Subcommand;
 
 use super::{Failure, owner_connection::Owner, runtime};
 
-pub(super) use locks::MAINTENANCE_LOCK;
+pub(super) use locks::exclude_moves;
 pub(in crate::cli) use move_organization::copy_users;
 pub(super) use organization::{audit_logs, record, schemas};
 

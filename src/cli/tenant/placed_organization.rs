@@ -6,7 +6,8 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use super::{
-    Failure, MAINTENANCE_LOCK,
+    Failure,
+    locks::exclude_moves,
     organization::{self, Organization},
     placement::Placement,
 };
@@ -77,8 +78,7 @@ pub(super) async fn change_in_place<T>(
 /// Locks as every writer does: the organization does not move, and a running move records what is
 /// written.
 async fn lock_placement(connection: &Client, organization: Uuid) -> pg::Result<()> {
-    let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
-    connection.batch(&lock).await?;
+    exclude_moves(connection).await?;
     connection
         .execute("SELECT pg_advisory_xact_lock_shared(app.placement_lock($1))", &[&organization])
         .await?;

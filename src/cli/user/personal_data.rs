@@ -10,7 +10,7 @@ use crate::{
     audit::Action,
     cli::{
         Failure,
-        tenant::{self, MAINTENANCE_LOCK, audit_logs, schemas},
+        tenant::{self, audit_logs, exclude_moves, schemas},
     },
     text::Email,
 };
@@ -50,8 +50,7 @@ pub(super) struct MembershipRow {
 /// From here on no organization of this database moves to another placement. Moves in progress
 /// record the changes of this transaction. Returns the organizations with a dedicated schema.
 pub(super) async fn enter_all(connection: &Client) -> pg::Result<Vec<Uuid>> {
-    let lock = format!("SELECT pg_advisory_xact_lock_shared({MAINTENANCE_LOCK})");
-    connection.execute(&lock, &[]).await?;
+    exclude_moves(connection).await?;
     let sql = "SELECT set_config('app.moving', 'on', true) WHERE EXISTS (SELECT FROM app.placements WHERE moving_to IS NOT NULL)";
     connection.execute(sql, &[]).await?;
     schemas(connection).await
