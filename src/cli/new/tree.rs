@@ -21,7 +21,7 @@ pub(super) struct Tree {
 impl Tree {
     /// The checkout that contains the current folder.
     pub(super) fn find() -> Result<Self, Failure> {
-        let here = std::env::current_dir().map_err(Failure::new)?;
+        let here = std::env::current_dir()?;
         let is_root = |folder: &&Path| folder.join("migration/src/app/mod.rs").is_file();
         let root = here.ancestors().find(is_root).ok_or_else(|| {
             Failure::new(

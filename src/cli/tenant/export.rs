@@ -78,7 +78,7 @@ pub(super) struct Total {
 
 impl Export {
     pub(super) async fn run(self, owner: &Owner, connection: &mut Client) -> Result<(), Failure> {
-        let keys = (!self.unsigned).then(|| self.keys.keys()).transpose().map_err(Failure::new)?;
+        let keys = (!self.unsigned).then(|| self.keys.keys()).transpose()?;
         let key = keys.as_ref().map(SecretKeys::newest);
         let organization = Organization::find(connection, &self.organization).await?;
         let mut there = organization.open_dedicated(owner).await?;
@@ -197,7 +197,7 @@ async fn write(
         totals.push(total);
     }
     line(&mut output, &json!({ "totals": totals }))?;
-    output.finish().map_err(Failure::new)?;
+    output.finish()?;
     Ok(totals.iter().map(|total| total.rows).sum())
 }
 
@@ -215,7 +215,7 @@ async fn write_table(
     // Holds one row at a time in memory.
     let mut rows = pin!(connection.stream::<String>(&sql, &[&id]).await?);
     while let Some(row) = rows.try_next().await? {
-        writeln!(output, "{{\"table\":\"{table}\",\"row\":{row}}}").map_err(Failure::new)?;
+        writeln!(output, "{{\"table\":\"{table}\",\"row\":{row}}}")?;
         count += 1;
     }
     let sum = sum(&columns(connection, table).await?, "t");
@@ -242,6 +242,6 @@ async fn users(
 }
 
 fn line(output: &mut impl Write, value: &impl Serialize) -> Result<(), Failure> {
-    serde_json::to_writer(&mut *output, value).map_err(Failure::new)?;
-    output.write_all(b"\n").map_err(Failure::new)
+    serde_json::to_writer(&mut *output, value)?;
+    Ok(output.write_all(b"\n")?)
 }

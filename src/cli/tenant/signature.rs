@@ -116,7 +116,7 @@ impl<R: BufRead> Verifying<R> {
 
     fn read(&mut self) -> Result<Option<String>, Failure> {
         let mut line = String::new();
-        let read = self.input.read_line(&mut line).map_err(Failure::new)?;
+        let read = self.input.read_line(&mut line)?;
         Ok((read > 0).then_some(line))
     }
 }

@@ -65,7 +65,7 @@ impl<'tables> Batch<'tables> {
             }
         };
         let entry = self.counts.entry(self.table.clone()).or_default();
-        entry.0 += i64::try_from(self.rows.len()).map_err(Failure::new)?;
+        entry.0 += i64::try_from(self.rows.len())?;
         entry.1 += sum;
         self.rows.clear();
         Ok(())
@@ -97,7 +97,7 @@ impl<'tables> Batch<'tables> {
                 "the export contains rows of another organization in {name}"
             )));
         }
-        sum.parse().map_err(Failure::new)
+        Ok(sum.parse()?)
     }
 }
 
@@ -116,7 +116,7 @@ async fn write_slugs(connection: &Client, id: Uuid, rows: &str) -> Result<i128, 
         sum = sum(&columns, "t"),
     );
     let sum: String = connection.query_one(&sql, &[&rows, &id]).await?;
-    sum.parse().map_err(Failure::new)
+    Ok(sum.parse()?)
 }
 
 /// Checks that the file's rows match its totals, and that the tables now match the file.

@@ -73,7 +73,7 @@ impl Import {
                 .map_err(|error| Failure::new(format!("{}: {error}", self.file.display())))?;
             Box::new(BufReader::new(file))
         };
-        let keys = (!self.unsigned).then(|| self.keys.keys()).transpose().map_err(Failure::new)?;
+        let keys = (!self.unsigned).then(|| self.keys.keys()).transpose()?;
         let mut input = Verifying::new(input, keys.as_ref());
         let header: Header = serde_json::from_str(&input.next_line()?.unwrap_or_default())
             .map_err(|_| Failure::new("the file is not an export of an organization"))?;

@@ -38,7 +38,7 @@ impl ImportedUsers {
         );
         let (sum, created): (String, Vec<Uuid>) = connection.query_one(&sql, &[&rows]).await?;
         self.created.extend(created);
-        sum.parse().map_err(Failure::new)
+        Ok(sum.parse()?)
     }
 
     /// Adds the identities of created users. Returns the sum of the hashes of the file's rows.
@@ -60,7 +60,7 @@ impl ImportedUsers {
         );
         let users = if self.are_trusted { self.created.as_slice() } else { &[] };
         let sum: String = connection.query_one(&sql, &[&rows, &users]).await?;
-        sum.parse().map_err(Failure::new)
+        Ok(sum.parse()?)
     }
 
     /// Refuses an untrusted file that makes existing users members.
