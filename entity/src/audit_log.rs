@@ -1,12 +1,11 @@
 //! `audit.audit_logs`: the actions performed in an organization, and their actors. Append-only.
 
 use sea_orm::entity::prelude::*;
-use serde::Deserialize;
 
 use crate::{AuditLogId, OrganizationId, UserId};
 
 /// A row.
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "audit_logs")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]

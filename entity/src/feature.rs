@@ -1,17 +1,15 @@
 //! `billing.features`: the catalogue of features that plans include and limit.
 
 use sea_orm::entity::prelude::*;
-use serde::Deserialize;
 
 /// The enum `billing.feature_kind`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(
     rs_type = "String",
     db_type = "Enum",
     enum_name = "feature_kind",
     rename_all = "snake_case"
 )]
-#[serde(rename_all = "snake_case")]
 pub enum FeatureKind {
     /// Included or not.
     Flag,
@@ -22,14 +20,13 @@ pub enum FeatureKind {
 }
 
 /// The enum `billing.feature_period`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(
     rs_type = "String",
     db_type = "Enum",
     enum_name = "feature_period",
     rename_all = "snake_case"
 )]
-#[serde(rename_all = "snake_case")]
 pub enum FeaturePeriod {
     /// A calendar month in UTC.
     Month,
@@ -38,7 +35,7 @@ pub enum FeaturePeriod {
 }
 
 /// A row.
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "features")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]

@@ -9,17 +9,14 @@ mod id;
 pub mod app;
 pub mod audit_log;
 pub mod feature;
-pub mod identity;
 pub mod invitation;
 pub mod organization;
 pub mod organization_billing;
 pub mod organization_member;
-pub mod organization_slug;
 pub mod outbox;
 pub mod plan;
 pub mod plan_feature;
 pub mod plan_price;
-pub mod stripe_event;
 pub mod usage;
 pub mod user;
 

@@ -2,19 +2,17 @@
 //! organization's lock.
 
 use sea_orm::entity::prelude::*;
-use serde::Deserialize;
 
 use crate::OrganizationId;
 
 /// The enum `billing.subscription_status`, in Stripe's terms.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, DeriveActiveEnum)]
 #[sea_orm(
     rs_type = "String",
     db_type = "Enum",
     enum_name = "subscription_status",
     rename_all = "snake_case"
 )]
-#[serde(rename_all = "snake_case")]
 pub enum SubscriptionStatus {
     /// Paid, or free of charge.
     Active,
@@ -35,7 +33,7 @@ pub enum SubscriptionStatus {
 }
 
 /// A row.
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "organization_billing")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]

@@ -1,12 +1,11 @@
 //! `app.outbox`: work to do after a commit.
 
 use sea_orm::entity::prelude::*;
-use serde::Deserialize;
 
 use crate::{OrganizationId, OutboxId};
 
 /// A row.
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "outbox")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]

@@ -2,10 +2,9 @@
 //! a missing row denies the feature.
 
 use sea_orm::entity::prelude::*;
-use serde::Deserialize;
 
 /// A row.
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "plan_features")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]

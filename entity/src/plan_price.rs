@@ -1,12 +1,10 @@
 //! `billing.plan_prices`: Stripe's prices, for sale or retired, and the plans that they buy.
 
 use sea_orm::entity::prelude::*;
-use serde::Deserialize;
 
 /// How often a price is paid.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, DeriveActiveEnum)]
 #[sea_orm(rs_type = "String", db_type = "Text", rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
 pub enum PriceInterval {
     /// Each month.
     Month,
@@ -15,7 +13,7 @@ pub enum PriceInterval {
 }
 
 /// A row.
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "plan_prices")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]

@@ -1,12 +1,11 @@
 //! `billing.usage`: the usage of a metered feature by an organization in a period.
 
 use sea_orm::entity::prelude::*;
-use serde::Deserialize;
 
 use crate::OrganizationId;
 
 /// A row.
-#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, DeriveEntityModel)]
 #[sea_orm(table_name = "usage")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]

@@ -195,8 +195,7 @@ fn require_free(tree: &Tree, resource: &Resource) -> Result<(), Failure> {
         return Err(Failure::new(format!("two fields are named `{name}`")));
     }
     // Tables of tenantry without an entity are in the baseline.
-    let [entity, table] =
-        [format!("table_name = \"{tasks}\""), format!("CREATE TABLE app.{tasks} (")];
+    let [entity, table] = [format!("table_name = \"{tasks}\""), format!(".{tasks} (")];
     for folder in ["entity/src", "entity/src/app", "migration/src/m0001_baseline"] {
         for file in tree.names(folder) {
             let text = tree.find_file(&format!("{folder}/{file}")).unwrap_or_default();
