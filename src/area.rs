@@ -20,6 +20,11 @@ pub trait Area {
     /// The fields of `Organization`.
     type OrganizationFields: ObjectType + Default;
 
+    /// The permissions that `permissions!` declares in the area.
+    const PERMISSIONS: &'static [Permission] = &[];
+    /// The actions that `actions!` declares in the area.
+    const ACTIONS: &'static [Action] = &[];
+
     /// The names of the fields that the area adds, each after the name of the type. Of two areas
     /// that add the same field to a type, GraphQL has only the first one.
     #[must_use]
@@ -43,13 +48,13 @@ pub trait Area {
     /// The permissions that the fields of the area require.
     #[must_use]
     fn permissions() -> Vec<Permission> {
-        Vec::new()
+        Self::PERMISSIONS.to_vec()
     }
 
     /// The actions that the area records in the audit log.
     #[must_use]
     fn actions() -> Vec<Action> {
-        Vec::new()
+        Self::ACTIONS.to_vec()
     }
 
     /// The features of plans that limit how many of the area's objects exist.

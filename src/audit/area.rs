@@ -32,13 +32,8 @@ impl Area for AuditArea {
     type Subscription = AuditSubscription;
     type OrganizationFields = AuditOfOrganization;
 
-    fn permissions() -> Vec<Permission> {
-        PERMISSIONS.to_vec()
-    }
-
-    fn actions() -> Vec<Action> {
-        ACTIONS.to_vec()
-    }
+    const PERMISSIONS: &'static [Permission] = PERMISSIONS;
+    const ACTIONS: &'static [Action] = ACTIONS;
 
     fn describe<Q, M, S>(schema: SchemaBuilder<Q, M, S>) -> SchemaBuilder<Q, M, S> {
         schema.override_output_type_description::<AuditLogConnection>("A page of the audit log.")

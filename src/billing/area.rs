@@ -54,11 +54,6 @@ impl Area for BillingArea {
     type Subscription = NoFields;
     type OrganizationFields = BillingOfOrganization;
 
-    fn permissions() -> Vec<Permission> {
-        PERMISSIONS.to_vec()
-    }
-
-    fn actions() -> Vec<Action> {
-        ACTIONS.to_vec()
-    }
+    const PERMISSIONS: &'static [Permission] = PERMISSIONS;
+    const ACTIONS: &'static [Action] = ACTIONS;
 }

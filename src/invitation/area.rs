@@ -53,13 +53,8 @@ impl Area for InvitationArea {
     type Subscription = NoFields;
     type OrganizationFields = InvitationsOfOrganization;
 
-    fn permissions() -> Vec<Permission> {
-        PERMISSIONS.to_vec()
-    }
-
-    fn actions() -> Vec<Action> {
-        ACTIONS.to_vec()
-    }
+    const PERMISSIONS: &'static [Permission] = PERMISSIONS;
+    const ACTIONS: &'static [Action] = ACTIONS;
 
     fn nodes() -> Vec<NodeType> {
         vec![NodeType::of::<Invitation, invitation::Model>(

@@ -46,13 +46,8 @@ impl Area for MemberArea {
     type Subscription = MemberSubscription;
     type OrganizationFields = MembersOfOrganization;
 
-    fn permissions() -> Vec<Permission> {
-        PERMISSIONS.to_vec()
-    }
-
-    fn actions() -> Vec<Action> {
-        ACTIONS.to_vec()
-    }
+    const PERMISSIONS: &'static [Permission] = PERMISSIONS;
+    const ACTIONS: &'static [Action] = ACTIONS;
 
     fn limits() -> Vec<Limit> {
         vec![Limit { feature: seats::TEAM_MEMBERS, count: || &seats::IN_USE }]

@@ -57,13 +57,8 @@ impl Area for OrganizationArea {
     type Subscription = NoFields;
     type OrganizationFields = NoFields;
 
-    fn permissions() -> Vec<Permission> {
-        PERMISSIONS.to_vec()
-    }
-
-    fn actions() -> Vec<Action> {
-        ACTIONS.to_vec()
-    }
+    const PERMISSIONS: &'static [Permission] = PERMISSIONS;
+    const ACTIONS: &'static [Action] = ACTIONS;
 
     fn nodes() -> Vec<NodeType> {
         vec![NodeType::of::<Organization, organization::Model>(

@@ -28,9 +28,7 @@ impl Area for UsageArea {
     type Subscription = UsageSubscription;
     type OrganizationFields = UsageOfOrganization;
 
-    fn permissions() -> Vec<Permission> {
-        PERMISSIONS.to_vec()
-    }
+    const PERMISSIONS: &'static [Permission] = PERMISSIONS;
 
     fn features() -> Vec<DeclaredFeature> {
         vec![(API_CALLS_PER_MONTH, FeatureKind::Meter, Some(FeaturePeriod::Month))]

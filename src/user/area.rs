@@ -33,9 +33,7 @@ impl Area for UserArea {
     type Subscription = NoFields;
     type OrganizationFields = NoFields;
 
-    fn actions() -> Vec<Action> {
-        ACTIONS.to_vec()
-    }
+    const ACTIONS: &'static [Action] = ACTIONS;
 
     fn nodes() -> Vec<NodeType> {
         vec![NodeType::of::<User, user::Model>(

@@ -43,13 +43,8 @@ impl Area for ProjectArea {
     type Subscription = ProjectSubscription;
     type OrganizationFields = ProjectsOfOrganization;
 
-    fn permissions() -> Vec<Permission> {
-        PERMISSIONS.to_vec()
-    }
-
-    fn actions() -> Vec<Action> {
-        ACTIONS.to_vec()
-    }
+    const PERMISSIONS: &'static [Permission] = PERMISSIONS;
+    const ACTIONS: &'static [Action] = ACTIONS;
 
     fn limits() -> Vec<Limit> {
         vec![Limit { feature: ops::PROJECTS, count: || ops::IN_USE }]
