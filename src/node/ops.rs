@@ -1,13 +1,14 @@
 //! Finds objects of any type in one statement, so that an unknown id and another tenant's id take
 //! the same path.
 
-use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement, Value, sea_query::ArrayType};
+use sea_orm::{ConnectionTrait, QueryResult, Value, sea_query::ArrayType};
 use uuid::Uuid;
 
 use crate::{
     declared::Declared,
     error::{Error, Result},
     graphql::{Node, NodeType},
+    sql::sql,
     tenancy::{Session, UnitOfWork as _},
 };
 
@@ -19,12 +20,11 @@ pub(super) async fn find_many(session: &Session, ids: &[Uuid]) -> Result<Vec<(Uu
         return Ok(Vec::new());
     }
     let ids = ids.iter().map(|id| Value::from(*id)).collect();
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
+    let find = sql(
         visible.iter().map(|node| select(node)).collect::<Vec<_>>().join(" UNION ALL "),
         [Value::Array(ArrayType::Uuid, Some(Box::new(ids))), session.organization_id()?.into()],
     );
-    let rows = session.query_all_raw(statement).await?;
+    let rows = session.query_all_raw(find).await?;
     rows.iter().map(|row| read(&visible, row)).collect()
 }
 

@@ -5,14 +5,15 @@ use std::num::NonZeroU32;
 use chrono::{DateTime, Duration, Utc};
 use entity::{OrganizationId, OutboxId, outbox};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait, ConnectionTrait, DbBackend, EntityTrait, IntoActiveModel,
-    QueryFilter, QueryOrder, QuerySelect, Set, Statement,
+    ActiveModelTrait, ColumnTrait, ConnectionTrait, EntityTrait, FromQueryResult, IntoActiveModel,
+    QueryFilter, QueryOrder, QuerySelect, Set,
     sea_query::{LockBehavior, LockType},
 };
 use serde_json::Value;
 
 use crate::{
     error::Result,
+    sql::{sql, value_of},
     tenancy::{Fetch as _, SystemSession, UnitOfWork},
 };
 
@@ -53,7 +54,7 @@ impl Kind {
 }
 
 /// A row that is due, in any organization.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, FromQueryResult)]
 pub struct Overdue {
     /// The organization.
     pub organization_id: OrganizationId,
@@ -173,17 +174,12 @@ pub async fn due(
     most: i32,
     except: Vec<String>,
 ) -> Result<Vec<Overdue>> {
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
+    let due = sql(
         "SELECT organization_id, id FROM app.due_outbox($1, $2, $3, $4)",
         [kind.name().into(), session.now().into(), most.into(), except.into()],
     );
-    let rows = session.query_all_raw(statement).await?;
-    let rows = rows.into_iter().map(|row| {
-        let organization_id = row.try_get("", "organization_id")?;
-        Ok(Overdue { organization_id, id: row.try_get("", "id")? })
-    });
-    rows.collect()
+    let rows = session.query_all_raw(due).await?;
+    rows.iter().map(|row| Ok(Overdue::from_query_result(row, "")?)).collect()
 }
 
 /// Claims a row for the duration of the lease. Returns `None` if another server has claimed or
@@ -262,8 +258,5 @@ pub async fn postpone(
 ///
 /// Fails when the database fails.
 pub async fn forget_processed(session: &SystemSession) -> Result<i64> {
-    let statement =
-        Statement::from_string(DbBackend::Postgres, "SELECT app.delete_processed() AS forgotten");
-    let row = session.query_one_raw(statement).await?;
-    Ok(row.map(|row| row.try_get("", "forgotten")).transpose()?.unwrap_or_default())
+    value_of(session, "forgotten", sql("SELECT app.delete_processed() AS forgotten", [])).await
 }

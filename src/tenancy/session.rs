@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use entity::{InvitationId, OrgRole, OrganizationId, organization};
-use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, QueryResult, Statement};
+use sea_orm::{ConnectionTrait, QueryResult, Statement};
 
 use super::{
     Access, Change, OpenFor, Settings, Tenant, Transaction, Viewer,
@@ -22,6 +22,7 @@ use super::{
 use crate::{
     auth::Permission,
     error::{Error, Result},
+    sql::sql,
 };
 
 /// The access of one request to the database.
@@ -182,15 +183,12 @@ impl Session {
     /// When the user is no longer a member.
     pub async fn refresh_role(&self) -> Result<()> {
         let organization_id = self.organization_id()?;
-        let row = self
-            .query_one_raw(Statement::from_sql_and_values(
-                DbBackend::Postgres,
-                "SELECT role::text FROM organization_members WHERE organization_id = $1 AND user_id = $2",
-                [organization_id.into(), self.viewer.user_id.into()],
-            ))
-            .await?
-            .ok_or(Error::OrganizationNotFound)?;
-        self.role.set(Some(OrgRole::try_from_value(&row.try_get::<String>("", "role")?)?));
+        let role = sql(
+            "SELECT role::text FROM organization_members WHERE organization_id = $1 AND user_id = $2",
+            [organization_id.into(), self.viewer.user_id.into()],
+        );
+        let row = self.query_one_raw(role).await?.ok_or(Error::OrganizationNotFound)?;
+        self.role.set(Some(row.try_get("", "role")?));
         Ok(())
     }
 
@@ -254,6 +252,18 @@ impl Session {
         let rows = Box::pin(asked).await?;
         let rows = rows.iter().map(pg::to_query_result);
         Ok(Some(rows.collect::<pg::Result<_>>()?))
+    }
+
+    /// Reads rows of the control database, in this transaction if the session is there.
+    ///
+    /// # Errors
+    ///
+    /// When the statement fails.
+    pub async fn read_control(&self, statement: Statement) -> Result<Vec<QueryResult>> {
+        match self.ask_control(Access::Read, &statement).await? {
+            Some(rows) => Ok(rows),
+            None => Ok(self.query_all_raw(statement).await?),
+        }
     }
 }
 

@@ -1,16 +1,17 @@
 //! The caller's identities. Only the control database knows all of them.
 
 use chrono::{DateTime, Utc};
-use sea_orm::{ConnectionTrait, DbBackend, QueryResult, Statement};
+use sea_orm::FromQueryResult;
 use uuid::Uuid;
 
 use crate::{
     error::{Error, Result},
-    tenancy::{Access, Session},
+    sql::{sql, value_of},
+    tenancy::Session,
 };
 
 /// An account at an identity provider.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, FromQueryResult)]
 pub struct Identity {
     pub(super) id: Uuid,
     pub(super) issuer: String,
@@ -21,23 +22,8 @@ pub struct Identity {
 
 /// Lists the caller's identities, oldest first.
 pub(super) async fn list(session: &Session) -> Result<Vec<Identity>> {
-    let statement =
-        Statement::from_string(DbBackend::Postgres, "SELECT * FROM auth.viewer_identities()");
-    let rows = match session.ask_control(Access::Read, &statement).await? {
-        Some(rows) => rows,
-        None => session.query_all_raw(statement).await?,
-    };
-    rows.iter().map(identity).collect()
-}
-
-fn identity(row: &QueryResult) -> Result<Identity> {
-    Ok(Identity {
-        id: row.try_get("", "id")?,
-        issuer: row.try_get("", "issuer")?,
-        subject: row.try_get("", "subject")?,
-        email: row.try_get("", "email")?,
-        linked_at: row.try_get("", "linked_at")?,
-    })
+    let rows = session.read_control(sql("SELECT * FROM auth.viewer_identities()", [])).await?;
+    rows.iter().map(|row| Ok(Identity::from_query_result(row, "")?)).collect()
 }
 
 /// Unlinks an identity. The session is in the control database, which records the change in each of
@@ -50,14 +36,11 @@ fn identity(row: &QueryResult) -> Result<Identity> {
 pub(super) async fn unlink(session: &Session, id: Option<Uuid>) -> Result<()> {
     const NOT_FOUND: Error = Error::NotFound("identity");
     let (issuer, subject) = session.identity();
-    let statement = Statement::from_sql_and_values(
-        DbBackend::Postgres,
+    let unlink = sql(
         "SELECT auth.unlink_identity($1, $2, $3) AS outcome",
         [id.ok_or(NOT_FOUND)?.into(), issuer.into(), subject.into()],
     );
-    let row = session.query_one_raw(statement).await?;
-    let row = row.ok_or_else(|| Error::internal("unlinking an identity returned no row"))?;
-    match row.try_get::<String>("", "outcome")?.as_str() {
+    match value_of::<String>(session, "outcome", unlink).await?.as_str() {
         "UNLINKED" => Ok(()),
         "NOT_FOUND" => Err(NOT_FOUND),
         "IN_USE" => Err(Error::Conflict(

@@ -3,12 +3,13 @@
 
 use chrono::{DateTime, Utc};
 use entity::{InvitationId, OrgRole};
-use sea_orm::{ActiveEnum, ConnectionTrait, DbBackend, QueryResult, Statement};
+use sea_orm::QueryResult;
 
 use crate::{
     auth::Permission,
     error::{Error, Result},
-    tenancy::{Access, Session, UnitOfWork as _},
+    sql::sql,
+    tenancy::{Session, UnitOfWork as _},
 };
 
 /// An open invitation that has not expired.
@@ -100,12 +101,8 @@ pub async fn find_invitation(session: &Session, token_hash: Vec<u8>) -> Result<O
 }
 
 async fn query(session: &Session, token_hash: Option<Vec<u8>>) -> Result<Vec<Received>> {
-    let sql = "SELECT * FROM auth.find_invitations($1)";
-    let statement = Statement::from_sql_and_values(DbBackend::Postgres, sql, [token_hash.into()]);
-    let rows = match session.ask_control(Access::Read, &statement).await? {
-        Some(rows) => rows,
-        None => session.query_all_raw(statement).await?,
-    };
+    let find = sql("SELECT * FROM auth.find_invitations($1)", [token_hash.into()]);
+    let rows = session.read_control(find).await?;
     let received = rows.iter().filter_map(|row| received(row).transpose());
     let open = received.filter(|received| {
         received.as_ref().map_or(true, |received| received.expires_at > session.now())
@@ -115,8 +112,7 @@ async fn query(session: &Session, token_hash: Option<Vec<u8>>) -> Result<Vec<Rec
 
 /// Reads a row; `None` if the inviter may no longer invite.
 fn received(row: &QueryResult) -> Result<Option<Received>> {
-    let role = |column| OrgRole::try_from_value(&row.try_get::<String>("", column)?);
-    let (inviter_role, role) = (role("inviter_role")?, role("role")?);
+    let (inviter_role, role) = (row.try_get("", "inviter_role")?, row.try_get("", "role")?);
     if !Permission::allow_inviting(inviter_role, role) {
         return Ok(None);
     }
