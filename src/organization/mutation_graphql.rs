@@ -2,13 +2,14 @@
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 
-use super::{OrganizationName, Slug, graphql::Organization, ops};
+use super::{Slug, graphql::Organization, ops};
 use crate::{
     auth::Permission,
     error::Result,
     graphql::{ContextExt, MutationTarget, alone, rate_limited, requires_permission},
     invitation,
     member::Member,
+    text::Line,
 };
 
 /// Input of `createOrganization`.
@@ -99,7 +100,7 @@ impl OrganizationMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The organization to create.")] input: CreateOrganizationInput,
     ) -> Result<CreateOrganizationPayload> {
-        let name = OrganizationName::parse(&input.name)?;
+        let name = Line::parse("input.name", &input.name)?;
         let slug = Slug::parse(&input.slug)?;
         let organization = ops::create(ctx.session()?, name, slug).await?;
         Ok(CreateOrganizationPayload { organization: Organization(organization) })
@@ -121,7 +122,7 @@ impl OrganizationMutation {
         #[graphql(desc = "The new values.")] input: UpdateOrganizationInput,
     ) -> Result<UpdateOrganizationPayload> {
         ctx.session()?.authorize(Permission::OrganizationUpdate)?;
-        let name = input.name.as_deref().map(OrganizationName::parse).transpose()?;
+        let name = input.name.map(|name| Line::parse("input.name", &name)).transpose()?;
         let slug = input.slug.as_deref().map(Slug::parse).transpose()?;
         let organization = ops::update(ctx.session()?, name, slug).await?;
         Ok(UpdateOrganizationPayload { organization: Organization(organization) })

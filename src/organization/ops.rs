@@ -5,7 +5,7 @@ use entity::{OrganizationId, organization};
 use sea_orm::{ActiveModelTrait, ConnectionTrait, EntityTrait, IntoActiveModel, QueryResult, Set};
 use serde_json::json;
 
-use super::{OrganizationName, Settings, Slug};
+use super::{Settings, Slug};
 use crate::{
     audit::{self, Action},
     auth::Permission,
@@ -14,13 +14,14 @@ use crate::{
     member, plan,
     sql::{sql, value_of},
     tenancy::{Access, Change, Fetch as _, Session, SystemSession, UnitOfWork},
+    text::Line,
 };
 
 /// Creates the organization in which the session was opened. The id comes first, so that every row
 /// is written in the organization's session.
 pub(super) async fn create(
     session: &Session,
-    name: OrganizationName,
+    name: Line<100>,
     slug: Slug,
 ) -> Result<organization::Model> {
     let organization_id = session.organization_id()?;
@@ -84,7 +85,7 @@ pub async fn find_by_name(session: &SystemSession, name: &str) -> Result<Option<
 
 pub(super) async fn update(
     session: &Session,
-    name: Option<OrganizationName>,
+    name: Option<Line<100>>,
     slug: Option<Slug>,
 ) -> Result<organization::Model> {
     let before = get_locked(session, Permission::OrganizationUpdate).await?;

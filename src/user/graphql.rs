@@ -8,15 +8,16 @@ use entity::user;
 use super::{
     UserById, identity,
     loader::{ViewerIdentities, ViewerMemberships},
-    name::UserName,
     ops,
     received_graphql::ReceivedInvitation,
     received_invitation,
 };
 use crate::{
     auth::Role,
+    edit::Edit,
     error::{Error, Result},
-    graphql::{ContextExt, MutationTarget, alone, list_cost, parse_id},
+    graphql::{ContextExt, MutationTarget, alone, list_cost, nullable, parse_id},
+    text::Line,
 };
 
 #[derive(Debug)]
@@ -247,8 +248,8 @@ impl UserMutation {
         ctx: &Context<'_>,
         #[graphql(desc = "The new values.")] input: UpdateViewerInput,
     ) -> Result<UpdateViewerPayload> {
-        let name = input.name.map_value(|name| UserName::parse(&name)).transpose()?;
-        if let Some(name) = name.as_opt_ref() {
+        if let Edit::Set(name) = nullable(input.name) {
+            let name = name.map(|name| Line::parse("input.name", &name)).transpose()?;
             ops::rename(ctx.session()?, name).await?;
         }
         Ok(UpdateViewerPayload { viewer: viewer(ctx).await? })

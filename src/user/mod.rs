@@ -5,7 +5,6 @@ mod area;
 mod graphql;
 mod identity;
 mod loader;
-mod name;
 mod ops;
 mod received_graphql;
 mod received_invitation;

@@ -4,8 +4,7 @@ use chrono::{DateTime, Utc};
 use entity::{OrgRole, OrganizationId};
 use sea_orm::{ConnectionTrait, FromQueryResult};
 
-use super::name::UserName;
-use crate::{error::Result, sql::sql, tenancy::Session};
+use crate::{error::Result, sql::sql, tenancy::Session, text::Line};
 
 /// A membership of the caller. Its organization need not be the current one.
 #[derive(Clone, Debug, FromQueryResult)]
@@ -32,8 +31,8 @@ pub async fn memberships(session: &Session) -> Result<Vec<Membership>> {
 /// Gives the caller a name that their tokens do not change. `None`: the name follows the tokens
 /// again. The session is in the control database, which records the change in each of the user's
 /// organizations.
-pub(super) async fn rename(session: &Session, name: Option<&UserName>) -> Result<()> {
-    let values = [name.map(UserName::as_str).into()];
+pub(super) async fn rename(session: &Session, name: Option<Line<200>>) -> Result<()> {
+    let values = [name.map(Line::into_string).into()];
     session.execute_raw(sql("SELECT auth.rename_viewer($1)", values)).await?;
     Ok(())
 }

@@ -1,11 +1,8 @@
-//! Names and slugs of organizations, as types that hold only valid values.
+//! The slug of an organization, as a type that holds only valid values.
 
 use uuid::Uuid;
 
-use crate::{
-    error::{Error, Result},
-    text,
-};
+use crate::error::{Error, Result};
 
 /// Slugs that could be mistaken for a path of the service or for its operator.
 const RESERVED: [&str; 41] = [
@@ -51,26 +48,6 @@ const RESERVED: [&str; 41] = [
     "undefined",
     "www",
 ];
-
-/// A name of 1 to 100 characters.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OrganizationName(String);
-
-impl OrganizationName {
-    /// Parses the name in `input.name`, without surrounding white space.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::BadUserInput`] if the name is empty, too long or contains control characters.
-    pub fn parse(input: &str) -> Result<Self> {
-        text::line("input.name", input, 100).map(Self)
-    }
-
-    /// Returns the text.
-    pub fn into_string(self) -> String {
-        self.0
-    }
-}
 
 /// A slug: 2 to 48 characters of a-z and 0-9, with single hyphens between them.
 #[derive(Clone, Debug, PartialEq, Eq)]
