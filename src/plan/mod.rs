@@ -18,7 +18,8 @@ pub use area::PlanArea;
 pub use settings::Settings;
 
 pub(crate) use allowance::{
-    Allowance, Allowances, allowance_of_count, allowances, effective_allowance, period_of, require,
+    Allowance, Allowances, EffectiveAllowance, allowance_of_count, allowances, effective_allowance,
+    period_of, require,
 };
 pub(crate) use graphql::{Feature, Plan, plan_by_key};
 pub(crate) use meter_catalogue::MeterCatalogue;

@@ -368,7 +368,7 @@ impl Meter {
     }
 
     fn note_refusal(&self, error: &Error) {
-        if matches!(error, Error::ReadOnly(_)) && self.check_changes().is_ok() {
+        if self.check_changes().is_ok() {
             *self.0.read_only.lock() = Some(Instant::now());
             tracing::warn!(
                 cause = error.cause(),

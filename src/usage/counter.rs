@@ -117,17 +117,14 @@ impl Counter {
     /// these belong to an earlier month and have to be returned first.
     pub(super) fn grant(&self, lease: Lease, catalogue: u64) -> bool {
         let mut state = self.lock();
-        let held = match state.held.take() {
-            Some(held) if held.lease.period_start != lease.period_start => {
-                state.held = Some(held);
-                return false;
-            }
+        match &mut state.held {
+            Some(held) if held.lease.period_start != lease.period_start => return false,
             Some(held) => {
-                Held { lease: Lease { used: held.lease.used, ..lease }, catalogue, ..held }
+                held.lease = Lease { used: held.lease.used, ..lease };
+                held.catalogue = catalogue;
             }
-            None => Held { lease, left: 0, catalogue, since: Instant::now() },
-        };
-        state.held = Some(held);
+            None => state.held = Some(Held { lease, left: 0, catalogue, since: Instant::now() }),
+        }
         true
     }
 

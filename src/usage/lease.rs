@@ -7,7 +7,7 @@ use super::API_CALLS_PER_MONTH;
 use crate::{
     calendar::month_of,
     error::Result,
-    plan,
+    plan::{self, EffectiveAllowance},
     sql::{sql, value_of},
     tenancy::{SystemSession, UnitOfWork},
 };
@@ -32,27 +32,32 @@ pub(super) struct Lease {
     pub(super) valid_until: Option<DateTime<Utc>>,
 }
 
+impl Lease {
+    /// What a plan allows in the month from `period_start` to `period_end`.
+    pub(super) fn without_block(
+        (period_start, period_end): (DateTime<Utc>, DateTime<Utc>),
+        effective: EffectiveAllowance,
+        used: Option<i64>,
+    ) -> Self {
+        let EffectiveAllowance { allowance, version, valid_until } = effective;
+        let (limit, version) = (allowance.limit, Some(version));
+        Self { period_start, period_end, limit, block: 0, used, version, valid_until }
+    }
+}
+
 /// What the plan allows now and what was used, without a block.
 pub(super) async fn unleased(session: &SystemSession) -> Result<Lease> {
-    let (period_start, period_end) = month_of(session.now());
+    let month = month_of(session.now());
     let sum = sql(
         "SELECT coalesce(sum(used), 0)::int8 AS used FROM usage
          WHERE organization_id = $1 AND feature = $2 AND period_start = $3",
-        [session.organization_id()?.into(), API_CALLS_PER_MONTH.into(), period_start.into()],
+        [session.organization_id()?.into(), API_CALLS_PER_MONTH.into(), month.0.into()],
     );
     let (effective, used) = tokio::try_join!(
         plan::effective_allowance(session, API_CALLS_PER_MONTH),
         value_of(session, "used", sum),
     )?;
-    Ok(Lease {
-        period_start,
-        period_end,
-        limit: effective.allowance.limit,
-        block: 0,
-        used: Some(used),
-        version: Some(effective.version),
-        valid_until: effective.valid_until,
-    })
+    Ok(Lease::without_block(month, effective, Some(used)))
 }
 
 /// Leases a block of calls; an empty one if none are left.
@@ -75,17 +80,6 @@ pub(super) async fn stopgap(session: &SystemSession) -> Result<Lease> {
     Ok(Lease { limit, valid_until: Some(session.now() + STOPGAP), ..lease })
 }
 
-/// Returns the rest of a lease. For an unlimited plan `left` is negative, and its absolute value is
-/// the number of used calls.
-pub(super) async fn give_back(
-    session: &SystemSession,
-    period_start: DateTime<Utc>,
-    left: i64,
-) -> Result<()> {
-    add_used(session, period_start, -left).await?;
-    Ok(())
-}
-
 /// The largest block. Calls without a limit are written when they reach as many.
 pub(super) const LARGEST_BLOCK: i64 = 1_000;
 
@@ -95,8 +89,13 @@ pub(super) fn block_of(remaining: i64) -> i64 {
     if remaining <= 0 { 0 } else { (remaining / 16).clamp(1, LARGEST_BLOCK) }
 }
 
-/// Adds to the calls used in a month, and locks that row until the transaction ends.
-async fn add_used(session: &SystemSession, period_start: DateTime<Utc>, calls: i64) -> Result<i64> {
+/// Adds to the calls used in a month, and locks that row until the transaction ends. `calls` is
+/// negative for leased calls that are returned.
+pub(super) async fn add_used(
+    session: &SystemSession,
+    period_start: DateTime<Utc>,
+    calls: i64,
+) -> Result<i64> {
     let add = sql(
         "INSERT INTO usage AS u (organization_id, feature, period_start, used) VALUES ($1, $2, $3, greatest($4, 0))
          ON CONFLICT (organization_id, feature, period_start) DO UPDATE SET used = greatest(u.used + $4, 0)

@@ -61,15 +61,6 @@ impl PlanCache {
         let grace = settings.area::<plan::Settings>().ok()?.grace;
         let now = settings.clock.now();
         let effective = plans.effective_allowance(&terms, now, grace)?;
-        let (period_start, period_end) = month_of(now);
-        Some(Lease {
-            period_start,
-            period_end,
-            limit: effective.allowance.limit,
-            block: 0,
-            used: None,
-            version: Some(effective.version),
-            valid_until: effective.valid_until,
-        })
+        Some(Lease::without_block(month_of(now), effective, None))
     }
 }

@@ -107,7 +107,7 @@ impl UsageWriter {
         }
         let session = self.open(Some(organization_id), Access::Write).await?;
         if let Some((period_start, left)) = back {
-            lease::give_back(&session, period_start, left).await?;
+            lease::add_used(&session, period_start, -left).await?;
         }
         let lease = lease::lease(&session).await?;
         session.commit().await?;
@@ -119,20 +119,22 @@ impl UsageWriter {
         lease::stopgap(&self.open(Some(organization_id), Access::Read).await?).await
     }
 
-    /// Returns the rest of a lease.
+    /// Returns the rest of a lease. For an unlimited plan `left` is negative, and its absolute
+    /// value is the number of used calls.
     pub(super) async fn give_back(
         self: &Arc<Self>,
         organization_id: OrganizationId,
         period_start: DateTime<Utc>,
         left: i64,
     ) -> Result<()> {
-        let write = Write { organization_id, period_start, calls: -left, limit: None };
+        let calls = -left;
+        let write = Write { organization_id, period_start, calls, limit: None };
         if self.submit(write).await?.is_some() {
             return Ok(());
         }
         let _permit = self.alone.acquire().await;
         let session = self.open(Some(organization_id), Access::Write).await?;
-        lease::give_back(&session, period_start, left).await?;
+        lease::add_used(&session, period_start, calls).await?;
         session.commit().await
     }
 
