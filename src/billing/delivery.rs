@@ -1,7 +1,7 @@
 //! Applies an event of Stripe to the billing of its organization.
 
 use chrono::{DateTime, Utc};
-use entity::{OrganizationId, SubscriptionStatus, organization_billing};
+use entity::{SubscriptionStatus, organization_billing};
 use serde_json::json;
 use stripe::{Event, Status, Subject, Subscription};
 
@@ -31,27 +31,20 @@ pub(super) struct Answers {
     pub(super) others: Option<Vec<Subscription>>,
 }
 
-/// An event, and the organization to whose billing it applies.
-pub(super) struct Delivery {
-    pub(super) organization_id: OrganizationId,
-    pub(super) event: Event,
-    /// `None` if the customer was deleted.
-    pub(super) subject: Option<Subject>,
-    /// Whether an operator has asked for it.
-    pub(super) is_replay: bool,
-}
-
-/// Applies an event to billing, in its organization.
+/// Applies an event to billing, in its organization. Without a subject, the customer was deleted.
+/// `is_replay` means that an operator has asked for it.
 pub(super) async fn deliver(
     session: &SystemSession,
     id: &str,
-    Delivery { organization_id, event, subject, is_replay }: Delivery,
+    event: &Event,
+    subject: Option<Subject>,
+    is_replay: bool,
     answers: &Answers,
 ) -> Result<Step> {
     let lock = plan::lock_alone(session).await?;
     let before = lock.billing();
     let Some(subject) = subject else {
-        return delete_customer(session, id, &lock, &event).await;
+        return delete_customer(session, id, &lock, event).await;
     };
     let read = answers.read.as_ref().filter(|read| read.version == before.updated_at);
     let current = read.and_then(|read| read.subscription.as_ref());
@@ -68,13 +61,13 @@ pub(super) async fn deliver(
     if let Some(candidate) = current.or(shown.as_ref()).filter(|_| !is_known)
         && price_of(session, candidate).await?.is_none()
     {
-        let names_organization = subject.organization == Some(organization_id.0);
+        let names_organization = subject.organization == Some(session.organization_id()?.0);
         if !names_organization || !is_live(status(candidate)) {
             return skip(session, id, OTHER_PRODUCT).await;
         }
-        return ignore(session, id, &event, candidate, unknown_price(candidate)).await;
+        return ignore(session, id, event, candidate, unknown_price(candidate)).await;
     }
-    match decide(before, &event, &subject.subscription, shown.as_ref(), read, is_replay) {
+    match decide(before, event, &subject.subscription, shown.as_ref(), read, is_replay) {
         Decision::Ask => {
             let known = before.stripe_subscription_id.clone();
             Ok(Step::Ask(subject.subscription, known, before.updated_at))
@@ -85,7 +78,7 @@ pub(super) async fn deliver(
                 "the organization has another live subscription, {}: end one of them in Stripe",
                 before.stripe_subscription_id.as_deref().unwrap_or_default()
             );
-            ignore(session, id, &event, second, problem).await
+            ignore(session, id, event, second, problem).await
         }
         Decision::Write(subscription)
             if !is_live(status(subscription)) && is_local_trial(before, session.now()) =>
@@ -97,11 +90,9 @@ pub(super) async fn deliver(
                 return Ok(Step::AskOthers(subject.customer));
             };
             let successor = successor(session, subscription, others).await?;
-            apply_state(session, id, &lock, successor.unwrap_or(subscription), &event).await
+            apply_state(session, id, &lock, successor.unwrap_or(subscription), event).await
         }
-        Decision::Write(subscription) => {
-            apply_state(session, id, &lock, subscription, &event).await
-        }
+        Decision::Write(subscription) => apply_state(session, id, &lock, subscription, event).await,
     }
 }
 

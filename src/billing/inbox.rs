@@ -3,11 +3,11 @@
 //! state where times cannot order two events.
 
 use chrono::{DateTime, Utc};
-use stripe::{Event, Stripe};
+use stripe::{Event, Stripe, Subject};
 
 use super::{
     decision::Read,
-    delivery::{Answers, Delivery, deliver},
+    delivery::{Answers, deliver},
     recipient::{OTHER_CUSTOMER, Owner, Recipient, find_organization, find_recipient},
     settings::Settings as BillingSettings,
     stored_event::{Outcome, Step, claim, finish, report, skip},
@@ -81,14 +81,7 @@ async fn try_apply(
     for _ in 0..MAX_READS {
         let session = open_system(databases, settings, None, reason, Access::Write).await?;
         let is_replay = reason == Reason::BillingReplay;
-        let (session, step) = match claim_delivery(&session, id, is_replay, &answers).await? {
-            Claimed::Delivery(delivery) => {
-                let session = session.enter(delivery.organization_id).await?;
-                let step = deliver(&session, id, *delivery, &answers).await?;
-                (session, step)
-            }
-            Claimed::Nothing(step) => (session, step),
-        };
+        let (session, step) = next_step(session, id, is_replay, &answers).await?;
         match step {
             Step::Done(outcome) => {
                 session.commit().await?;
@@ -142,53 +135,55 @@ fn stripe(settings: &Settings) -> Result<&Stripe> {
     stripe.ok_or_else(|| Error::internal("BILLING_PROVIDER is not stripe"))
 }
 
-enum Claimed {
-    Delivery(Box<Delivery>),
-    /// There is nothing to apply, or not yet.
-    Nothing(Step),
-}
-
-/// Claims an event until the end of the transaction, and finds its organization.
-async fn claim_delivery(
-    session: &SystemSession,
+/// Claims an event until the end of the transaction, and applies it in its organization. Returns
+/// the session, which is then in that organization, and what remains to be done.
+async fn next_step(
+    session: SystemSession,
     id: &str,
     is_replay: bool,
     answers: &Answers,
-) -> Result<Claimed> {
-    let Some((event, processed)) = claim(session, id).await? else {
+) -> Result<(SystemSession, Step)> {
+    let Some((event, processed)) = claim(&session, id).await? else {
         return Err(Error::NotFound("event"));
     };
     if processed && !is_replay {
-        return Ok(Claimed::Nothing(Step::Done(Outcome::Nothing("it was applied before"))));
+        return Ok((session, Step::Done(Outcome::Nothing("it was applied before"))));
     }
     let of_key = stripe(session.settings())?.is_live();
-    match (of_key, event.is_live) {
-        (Some(true), Some(false)) => {
-            return Ok(Claimed::Nothing(skip(session, id, OF_TEST_MODE).await?));
-        }
-        (Some(false), Some(true)) => {
-            return Ok(Claimed::Nothing(report(session, id, OF_LIVE_MODE.to_owned()).await?));
-        }
-        _ => {}
-    }
     let subject = event.subject();
-    let recipient = match (&subject, event.deleted_customer()) {
+    let step = match (of_key, event.is_live) {
+        (Some(true), Some(false)) => skip(&session, id, OF_TEST_MODE).await?,
+        (Some(false), Some(true)) => report(&session, id, OF_LIVE_MODE.to_owned()).await?,
+        _ => match recipient_of(&session, &event, subject.as_ref(), answers).await? {
+            Recipient::Organization(organization) => {
+                let session = session.enter(organization).await?;
+                let step = deliver(&session, id, &event, subject, is_replay, answers).await?;
+                return Ok((session, step));
+            }
+            Recipient::Unknown(customer) => Step::AskOwner(customer),
+            Recipient::Foreign(why) => skip(&session, id, why).await?,
+            Recipient::Other(named) => {
+                let problem =
+                    format!("{OTHER_CUSTOMER}; its metadata names the organization {named}");
+                report(&session, id, problem).await?
+            }
+        },
+    };
+    Ok((session, step))
+}
+
+async fn recipient_of(
+    session: &SystemSession,
+    event: &Event,
+    subject: Option<&Subject>,
+    answers: &Answers,
+) -> Result<Recipient> {
+    Ok(match (subject, event.deleted_customer()) {
         (Some(subject), _) => find_recipient(session, subject, answers.owner.as_ref()).await?,
         (None, Some(customer)) => match find_organization(session, &customer, None).await? {
             Some(id) => Recipient::Organization(id),
             None => Recipient::Foreign("foreign customer: no organization has it"),
         },
         (None, None) => Recipient::Foreign("it does not concern a subscription"),
-    };
-    Ok(match recipient {
-        Recipient::Organization(organization_id) => {
-            Claimed::Delivery(Box::new(Delivery { organization_id, event, subject, is_replay }))
-        }
-        Recipient::Unknown(customer) => Claimed::Nothing(Step::AskOwner(customer)),
-        Recipient::Foreign(why) => Claimed::Nothing(skip(session, id, why).await?),
-        Recipient::Other(named) => {
-            let problem = format!("{OTHER_CUSTOMER}; its metadata names the organization {named}");
-            Claimed::Nothing(report(session, id, problem).await?)
-        }
     })
 }
