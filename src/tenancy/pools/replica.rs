@@ -3,11 +3,9 @@
 //! It serves a query only if it has replayed the required LSN and the opening succeeds there. In
 //! all other cases the primary serves it. Roles and row-level security are the same.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use pg::{CURRENT_LSN, ConnectionPool, LsnHistory, Parameters, Row};
 use sea_orm::Values;
 use tokio::time::timeout;
@@ -42,9 +40,8 @@ const INTERVAL: Duration = Duration::from_millis(400);
 pub struct Replica {
     connections: ConnectionPool,
     lsn_history: LsnHistory,
-    created: Instant,
-    /// When a failed replica may be tried again, in milliseconds since `created`; 0 if it works.
-    retry_at: AtomicU64,
+    /// When a failed replica may be tried again; `None` if it works.
+    retry_at: Mutex<Option<Instant>>,
 }
 
 impl Replica {
@@ -54,8 +51,7 @@ impl Replica {
         Ok(Self {
             connections: options.request_pool()?,
             lsn_history: LsnHistory::default(),
-            created: Instant::now(),
-            retry_at: AtomicU64::new(0),
+            retry_at: Mutex::default(),
         })
     }
 
@@ -93,14 +89,14 @@ impl Replica {
         let begun = timeout(BEGIN_TIMEOUT, begun).await;
         match begun.map_err(Error::internal).and_then(|begun| begun) {
             Ok(begun) => {
-                self.retry_at.store(0, Ordering::Relaxed);
+                *self.retry_at.lock() = None;
                 begun
             }
             // Replay cancelled the query; the replica itself works.
             Err(Error::Contention(_)) => None,
             Err(error) => {
                 self.connections.discard_idle();
-                if self.retry_at.swap(self.after_a_pause(), Ordering::Relaxed) == 0 {
+                if self.retry_at.lock().replace(Instant::now() + PAUSE).is_none() {
                     let cause = error.cause();
                     tracing::warn!(
                         cause,
@@ -144,21 +140,14 @@ impl Replica {
 
     /// Whether to try the replica. After a failure one request may do so per pause.
     fn may_try(&self) -> bool {
-        let at = self.retry_at.load(Ordering::Relaxed);
-        let is_over = || at <= self.milliseconds();
-        let taken = || {
-            let next = self.after_a_pause();
-            self.retry_at.compare_exchange(at, next, Ordering::Relaxed, Ordering::Relaxed)
-        };
-        at == 0 || (is_over() && taken().is_ok())
-    }
-
-    fn milliseconds(&self) -> u64 {
-        u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX)
-    }
-
-    fn after_a_pause(&self) -> u64 {
-        self.milliseconds().saturating_add(PAUSE.as_secs() * 1_000)
+        if let Some(retry_at) = &mut *self.retry_at.lock() {
+            let now = Instant::now();
+            if now < *retry_at {
+                return false;
+            }
+            *retry_at = now + PAUSE;
+        }
+        true
     }
 
     /// Why it is not a usable replica of this primary; `None` if it is.
