@@ -1,8 +1,8 @@
 //! What an organization may use: the row of its plan for each feature, replaced by the
 //! organization's exception while that is valid. [`resolve`] is the only place that decides.
 
-use chrono::{DateTime, Duration, Utc};
-use entity::{FeatureKind, FeaturePeriod, PlanTerms, feature, organization_billing, plan_feature};
+use chrono::{DateTime, Utc};
+use entity::{FeatureKind, FeaturePeriod, feature, organization_billing, plan_feature};
 use sea_orm::{EntityTrait, FromQueryResult, QueryResult};
 
 use super::ops::{Lock, effective_plan, grace, own_plan_ends_at};
@@ -177,27 +177,14 @@ pub struct EffectiveAllowance {
     pub valid_until: Option<DateTime<Utc>>,
 }
 
-impl EffectiveAllowance {
-    pub(super) fn of(
-        allowance: Allowance,
-        terms: &PlanTerms,
-        now: DateTime<Utc>,
-        grace: Duration,
-    ) -> Self {
-        let plan_end = own_plan_ends_at(terms, grace).filter(|end| *end > now);
-        let valid_until = plan_end.into_iter().chain(allowance.valid_until).min();
-        Self { allowance, version: terms.updated_at, valid_until }
-    }
-}
-
 /// Returns what the organization may use of a meter, and until when.
 pub async fn effective_allowance(
     scope: &impl UnitOfWork,
     feature: &str,
 ) -> Result<EffectiveAllowance> {
-    let Allowances { billing, features, .. } = allowances(scope, Some(feature)).await?;
+    let Allowances { billing, features, changes_at } = allowances(scope, Some(feature)).await?;
     let allowance = only(&features, FeatureKind::Meter);
-    Ok(EffectiveAllowance::of(allowance, &(&billing).into(), scope.now(), grace(scope)?))
+    Ok(EffectiveAllowance { allowance, version: billing.updated_at, valid_until: changes_at })
 }
 
 /// The current period of a meter: its start and its end. `None` for other features.

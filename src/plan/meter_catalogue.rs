@@ -8,7 +8,7 @@ use sea_orm::{ColumnTrait, EntityTrait, QueryFilter};
 
 use super::{
     allowance::{Allowance, EffectiveAllowance},
-    ops::{default_plan, own_plan_counts},
+    ops::{default_plan, own_plan_counts, own_plan_ends_at},
 };
 use crate::{
     error::Result,
@@ -50,6 +50,7 @@ impl MeterCatalogue {
         let counts = own_plan_counts(terms, now, grace);
         let plan = if counts { &terms.plan } else { &self.default_plan };
         let allowance = self.allowances.get(plan).copied().unwrap_or(Allowance::DENIED);
-        Some(EffectiveAllowance::of(allowance, terms, now, grace))
+        let valid_until = own_plan_ends_at(terms, grace).filter(|end| *end > now);
+        Some(EffectiveAllowance { allowance, version: terms.updated_at, valid_until })
     }
 }
