@@ -156,7 +156,6 @@ pub async fn nth_newest(
         .filter(outbox::Column::CreatedAt.gt(since))
         .order_by_desc(outbox::Column::CreatedAt)
         .offset(u64::from(nth.get()) - 1)
-        .limit(1)
         .fetch_one(scope)
         .await?;
     Ok(row.map(|row| row.created_at))

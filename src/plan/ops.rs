@@ -78,13 +78,12 @@ pub async fn current(session: &impl UnitOfWork) -> Result<plan::Model> {
     let plan_of_billing = organization_billing::Entity::belongs_to(plan::Entity)
         .from(organization_billing::Column::Plan)
         .to(plan::Column::Plan);
-    let mut rows = organization_billing::Entity::find_by_id(organization_id)
+    let (billing, plan) = organization_billing::Entity::find_by_id(organization_id)
         .join(JoinType::LeftJoin, plan_of_billing.into())
         .select_also(plan::Entity)
-        .limit(1)
-        .fetch(session)
-        .await?;
-    let (billing, plan) = rows.pop().ok_or(Error::OrganizationNotFound)?;
+        .fetch_one(session)
+        .await?
+        .ok_or(Error::OrganizationNotFound)?;
     let grace = grace(session)?;
     match plan {
         Some(plan) if own_plan_counts(&(&billing).into(), session.now(), grace) => Ok(plan),
