@@ -1,12 +1,15 @@
 //! Parsers for text from clients. What they return is trimmed, bounded and free of control
-//! characters; names and addresses also contain no invisible characters.
+//! characters; names and addresses also contain no invisible characters. The digest of a text is
+//! here, too.
 
 mod bounded;
+mod digest;
 mod email;
 
 use unicode_normalization::char::is_combining_mark;
 
 pub use bounded::{Block, BoundedJson, Line};
+pub use digest::sha256;
 pub use email::Email;
 
 use crate::error::{Error, Result};

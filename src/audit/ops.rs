@@ -1,9 +1,6 @@
 //! Writing, reading and exporting audit log entries. Every entry commits or rolls back together
 //! with the change it describes.
 
-use std::fmt::Write as _;
-
-use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{DateTime, Utc};
 use entity::{AuditLogId, UserId, audit_log};
 use sea_orm::{
@@ -22,6 +19,7 @@ use crate::{
     page::{Cursor, Keyed, Page, Slice},
     sql::sql,
     tenancy::{Actor, Change, Fetch as _, Session, SystemSession, UnitOfWork},
+    text::sha256,
 };
 
 /// The topic of new entries.
@@ -147,15 +145,6 @@ fn shortened(mut metadata: Value) -> Value {
     }
     fields.extend(digests.into_iter().map(|(name, digest)| (name, digest.into())));
     metadata
-}
-
-fn sha256(text: &str) -> String {
-    let digest = digest(&SHA256, text.as_bytes());
-    digest.as_ref().iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a `String` cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 /// Lists a page of the audit log, newest first.

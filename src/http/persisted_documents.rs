@@ -4,13 +4,11 @@
 
 use std::{
     collections::HashMap,
-    fmt::Write as _,
     num::NonZeroUsize,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
-use aws_lc_rs::digest::{SHA256, digest};
 use lru::LruCache;
 use serde_json::Value;
 
@@ -18,6 +16,7 @@ use crate::{
     config::ConfigError,
     error::ErrorCode,
     graphql::{Refusal, document::GraphqlRequest},
+    text::sha256,
 };
 
 /// How many documents are cached, and their largest size. A client can register any valid document.
@@ -126,15 +125,6 @@ fn documents(manifest: &Value) -> Option<Vec<(&str, &str)>> {
 /// Removes the prefix with which the GraphQL over HTTP draft writes hashes.
 fn plain(name: &str) -> &str {
     name.strip_prefix("sha256:").unwrap_or(name)
-}
-
-/// The SHA-256 of a text in hexadecimal.
-pub(super) fn sha256(text: &str) -> String {
-    digest(&SHA256, text.as_bytes()).as_ref().iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 fn unknown(message: &str) -> Refusal {

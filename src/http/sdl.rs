@@ -19,9 +19,8 @@ use super::{
     headers::{is_known, request_id},
     negotiate::MediaType,
     operation_rate::charge,
-    persisted_documents::sha256,
 };
-use crate::{admission::Source, config::Introspection, schema};
+use crate::{admission::Source, config::Introspection, schema, text::sha256};
 
 /// The schema and its entity tag.
 static SDL: LazyLock<(String, String)> = LazyLock::new(|| {
