@@ -206,24 +206,22 @@ impl DedicatedDatabases {
         (control, dedicated): (Option<i64>, Option<i64>),
     ) -> Result<()> {
         let name = &database.name;
-        let values = |generation: i64| Some(Values(vec![organization.0.into(), generation.into()]));
-        match (control, dedicated) {
-            (Some(control), Some(dedicated)) if dedicated == control => {
-                tracing::info!(organization = %organization.0, database = %name, "completing a move into a dedicated database");
-                let accept = "SELECT app.accept_organization($1, $2)";
-                query_once(&database.upkeep, Access::Write, accept, values(control)).await?;
-                Ok(())
-            }
-            (Some(control), Some(dedicated)) if dedicated == control + 1 => {
-                tracing::info!(organization = %organization.0, database = %name, "completing a move out of a dedicated database");
-                let reclaim = "SELECT app.accept_organization($1, $2)";
-                query_once(&self.upkeep, Access::Write, reclaim, values(dedicated)).await?;
-                Ok(())
-            }
-            _ => Err(Error::unavailable(format!(
+        let missing = || {
+            Error::unavailable(format!(
                 "the organization {} should be in the database {name} and is not there",
                 organization.0
-            ))),
-        }
+            ))
+        };
+        let (control, dedicated) = control.zip(dedicated).ok_or_else(missing)?;
+        let (accepting, direction) = match dedicated - control {
+            0 => (&database.upkeep, "into"),
+            1 => (&self.upkeep, "out of"),
+            _ => return Err(missing()),
+        };
+        tracing::info!(organization = %organization.0, database = %name, "completing a move {direction} a dedicated database");
+        let accept = "SELECT app.accept_organization($1, $2)";
+        let values = Values(vec![organization.0.into(), dedicated.into()]);
+        query_once(accepting, Access::Write, accept, Some(values)).await?;
+        Ok(())
     }
 }
