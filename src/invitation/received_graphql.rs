@@ -1,6 +1,6 @@
 //! Invitations in the GraphQL API for the invited user: the preview of a link, and declining.
 
-use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use chrono::{DateTime, Utc};
 
 use super::{ops, reference::Reference};
@@ -10,20 +10,6 @@ use crate::{
     graphql::{ContextExt, MutationTarget, STATEMENT, alone, parse_id, rate_limited},
     user::{Obstacle, Received, ReceivedInvitation},
 };
-
-/// Why the signed-in user cannot accept an invitation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
-#[graphql(remote = "Obstacle")]
-pub enum InvitationObstacle {
-    /// The invitation is for another e-mail address. The user can sign in with the account that has
-    /// it, or ask for another invitation.
-    WrongAccount,
-    /// The identity provider has not verified the user's e-mail address. The user can verify it and
-    /// sign in again.
-    AddressNotVerified,
-    /// The user is already a member of the organization.
-    AlreadyMember,
-}
 
 #[derive(Debug)]
 pub struct InvitationPreview(Received);
@@ -57,8 +43,8 @@ impl InvitationPreview {
     }
 
     /// Why the signed-in user cannot accept. Null if nothing prevents it.
-    async fn obstacle(&self, ctx: &Context<'_>) -> Result<Option<InvitationObstacle>> {
-        Ok(self.0.obstacle(ctx.session()?).map(Into::into))
+    async fn obstacle(&self, ctx: &Context<'_>) -> Result<Option<Obstacle>> {
+        Ok(self.0.obstacle(ctx.session()?))
     }
 }
 

@@ -9,4 +9,4 @@ mod ops;
 pub use area::MemberArea;
 pub use graphql::Member;
 pub use loader::MemberById;
-pub use ops::{add_owner, count, has_email, is_address_of_viewer, join, may_invite, role_name};
+pub use ops::{add_owner, count, has_email, join, may_invite, role_name};

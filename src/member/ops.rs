@@ -79,21 +79,6 @@ pub async fn has_email(session: &Session, email: &str) -> Result<bool> {
     Ok(found > 0)
 }
 
-/// Returns whether the caller has this e-mail address: it is their user's, or verified in this
-/// request's token.
-///
-/// # Errors
-///
-/// Fails when the database fails.
-pub async fn is_address_of_viewer(session: &Session, email: &str) -> Result<bool> {
-    let viewer = session.viewer();
-    if viewer.verified_email.as_deref() == Some(email) {
-        return Ok(true);
-    }
-    let user = user::Entity::find_by_id(viewer.user_id).fetch_one(session).await?;
-    Ok(user.is_some_and(|user| user.email.as_deref() == Some(email)))
-}
-
 /// Returns whether the user is a member who may still invite to this role.
 ///
 /// # Errors

@@ -292,10 +292,6 @@ impl UnitOfWork for Session {
         }
     }
 
-    fn transaction(&self) -> &Transaction {
-        &self.transaction
-    }
-
     fn actor(&self) -> Actor<'_> {
         Actor::User(self.viewer.user_id, self.viewer.client_ip)
     }

@@ -140,6 +140,11 @@ impl SystemSession {
         Ok(self)
     }
 
+    /// The transaction.
+    pub fn transaction(&self) -> &Transaction {
+        &self.transaction
+    }
+
     /// The transaction in which the work began, before [`enter`](Self::enter). It is committed
     /// after the present one.
     pub fn begun(&self) -> &Transaction {
@@ -184,10 +189,6 @@ impl UnitOfWork for SystemSession {
         if let Some(organization) = self.organization {
             self.changes.note(organization, change);
         }
-    }
-
-    fn transaction(&self) -> &Transaction {
-        &self.transaction
     }
 
     fn actor(&self) -> Actor<'_> {

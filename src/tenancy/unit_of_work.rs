@@ -33,9 +33,6 @@ pub trait UnitOfWork: ConnectionTrait + AsRef<Transaction> {
     /// Records a change, which is published to subscribers after the commit.
     fn note(&self, change: Change);
 
-    /// The transaction.
-    fn transaction(&self) -> &Transaction;
-
     /// The actor.
     fn actor(&self) -> Actor<'_>;
 }

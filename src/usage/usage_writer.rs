@@ -21,7 +21,7 @@ use super::{
 use crate::{
     error::{Error, Result},
     sql::sql,
-    tenancy::{Access, Databases, Reason, Settings, SystemSession, UnitOfWork, open_system},
+    tenancy::{Access, Databases, Reason, Settings, SystemSession, open_system},
 };
 
 /// The maximum number of organizations in a transaction, each of which takes an advisory lock.

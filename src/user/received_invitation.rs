@@ -1,6 +1,7 @@
 //! Invitations as the invited user sees them, before they belong to the organization. Only the
 //! control database knows all of them.
 
+use async_graphql::Enum;
 use chrono::{DateTime, Utc};
 use entity::{InvitationId, OrgRole};
 use sea_orm::QueryResult;
@@ -34,14 +35,17 @@ pub struct Received {
     is_member: bool,
 }
 
-/// Why the caller cannot accept an invitation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why the signed-in user cannot accept an invitation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[graphql(name = "InvitationObstacle")]
 pub enum Obstacle {
-    /// It is for another address.
+    /// The invitation is for another e-mail address. The user can sign in with the account that has
+    /// it, or ask for another invitation.
     WrongAccount,
-    /// The caller has no verified address.
+    /// The identity provider has not verified the user's e-mail address. The user can verify it and
+    /// sign in again.
     AddressNotVerified,
-    /// The caller is a member of the organization.
+    /// The user is already a member of the organization.
     AlreadyMember,
 }
 
