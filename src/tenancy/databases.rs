@@ -24,10 +24,10 @@ const SESSION_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(65_536).expect("not z
 /// The pools of all databases; cheap to clone.
 #[derive(Clone)]
 pub struct Databases {
-    requests: ConnectionPool,
-    session_cache: Arc<SessionCache>,
+    pub(super) requests: ConnectionPool,
+    pub(super) session_cache: Arc<SessionCache>,
     /// For background work, which must neither wait for requests nor delay them.
-    system: ConnectionPool,
+    pub(super) system: ConnectionPool,
     /// The change feed.
     change_feed: ChangeFeed,
     acquire_timeout: Duration,
@@ -102,11 +102,6 @@ impl Databases {
         &self.change_feed
     }
 
-    /// The pool of requests.
-    pub(super) fn requests(&self) -> &ConnectionPool {
-        &self.requests
-    }
-
     /// The context of this caller's last session at this destination, if it is cached.
     #[must_use]
     pub fn cached_context(
@@ -115,16 +110,6 @@ impl Databases {
         destination: &Destination,
     ) -> Option<Arc<CachedContext>> {
         self.session_cache.get(caller, destination)
-    }
-
-    /// The session cache.
-    pub(super) fn session_cache(&self) -> &SessionCache {
-        &self.session_cache
-    }
-
-    /// The pool of background work.
-    pub(super) fn system(&self) -> &ConnectionPool {
-        &self.system
     }
 
     /// The dedicated databases, if any are configured.

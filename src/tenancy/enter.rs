@@ -50,10 +50,9 @@ pub(super) async fn token_hash(
 
 /// The result of [`enter_invited`].
 pub(super) enum Invited {
-    /// The organization was entered in this transaction.
-    Here(Invitation),
-    /// The organization lives in a dedicated database, where it was entered.
-    Remote(Invitation, Box<Begun>),
+    /// The organization was entered: in this transaction or, if it lives in a dedicated database,
+    /// in a new one there.
+    Entered(Invitation, Option<Box<Begun>>),
     /// There is no such invitation, or the organization is suspended. `is_unchanged` means that the
     /// transaction is still in the organization that the request names.
     Refused { error: Error, is_unchanged: bool },
@@ -80,14 +79,14 @@ pub(super) async fn enter_invited(
     let organization = invitation.organization_id;
     let entered = Entered::read(&rows, Some(organization))?;
     let Some((name, generation)) = follow(transaction, entered).await? else {
-        return Ok(Invited::Here(invitation));
+        return Ok(Invited::Entered(invitation, None));
     };
     let (dedicated, caller) = (databases.dedicated(&name)?, (user, token));
     let place = (&*name, generation);
     match dedicated.enter_invited(session_request, caller, organization, place).await? {
         Ok(there) => {
             there.0.charge(transaction)?;
-            Ok(Invited::Remote(invitation, Box::new(there)))
+            Ok(Invited::Entered(invitation, Some(Box::new(there))))
         }
         Err(error) => Ok(Invited::Refused { error, is_unchanged: false }),
     }
@@ -140,7 +139,7 @@ pub(super) async fn begin_system(
         // Sent even without an organization, so that no setting of an earlier transaction applies.
         let parameters = entering(organization)?;
         let (mut transaction, rows) =
-            Transaction::begin(databases.system(), access, None, ENTER, &parameters).await?;
+            Transaction::begin(&databases.system, access, None, ENTER, &parameters).await?;
         let entered = Entered::read(&rows, organization)?;
         let place = follow(&mut transaction, entered).await?;
         let Some(((name, generation), organization)) = place.zip(organization) else {

@@ -58,7 +58,7 @@ pub async fn open(
     open_for: &OpenFor,
 ) -> Result<Opened> {
     let session_request = SessionRequest::of(caller, destination, settings);
-    let cache = databases.session_cache();
+    let cache = &databases.session_cache;
     let cached = cache.get(caller, destination);
     let guess = cached.map_or(Placement::Shared, |cached| cached.placement.clone());
     let (begun, session_request) =
@@ -107,7 +107,7 @@ pub async fn open_at_replica(
 ) -> Result<Option<Opened>> {
     let Some(replica) = databases.replica() else { return Ok(None) };
     let session_request = SessionRequest::of(caller, destination, settings);
-    let cache = databases.session_cache();
+    let cache = &databases.session_cache;
     let cached = cache.get(caller, destination);
     // The replica of the control database has no rows of a dedicated database, only its name.
     let placement = cached.as_ref().map(|cached| cached.placement.clone());
@@ -149,13 +149,12 @@ async fn place(
             let token = Token { hash, now: settings.clock.now(), email };
             let user = context.user_id;
             match enter_invited(databases, session_request, user, &mut transaction, &token).await? {
-                Invited::Here(invitation) => {
+                Invited::Entered(invitation, there) => {
                     let (tenant, invitation) = (Some(invitation.tenant()), Ok(invitation.id));
-                    return Ok(Place { transaction, remote: None, tenant, invitation });
-                }
-                Invited::Remote(invitation, there) => {
-                    let (tenant, invitation) = (Some(invitation.tenant()), Ok(invitation.id));
-                    let (transaction, remote) = Remote::after(transaction, *there);
+                    let (transaction, remote) = match there {
+                        Some(there) => Remote::after(transaction, *there),
+                        None => (transaction, None),
+                    };
                     return Ok(Place { transaction, remote, tenant, invitation });
                 }
                 Invited::Refused { error, is_unchanged } => (Err(error), is_unchanged),
@@ -168,7 +167,7 @@ async fn place(
     }
     // The control database has only copies of the organization, from which nothing is read.
     transaction.roll_back().await;
-    let (requests, system) = (databases.requests(), databases.system());
+    let (requests, system) = (&databases.requests, &databases.system);
     let (outside, name) = (session_request.outside(), Placement::Shared.name());
     let (transaction, row) = outside.open(requests, system, Access::Write, None, &name).await?;
     Ok(Place { transaction, remote: None, tenant: tenant(&row)?, invitation })

@@ -45,7 +45,7 @@ pub(super) async fn begin(
             }
             continue;
         }
-        let (requests, system) = (databases.requests(), databases.system());
+        let (requests, system) = (&databases.requests, &databases.system);
         let (transaction, row) = session_request
             .open(requests, system, access, placement.search_path(), &placement.name())
             .await?;

@@ -78,7 +78,7 @@ async fn provision(databases: &Databases, settings: &Settings, caller: &Caller) 
     values.extend([issued_at.into(), linking.into()]);
     values.extend(proof);
     let (transaction, rows) = Transaction::begin(
-        databases.requests(),
+        &databases.requests,
         Access::Write,
         None,
         "SELECT auth.provision_user($1, $2, $3, $4, $5, $6, $7, $8) AS user_id",

@@ -40,11 +40,11 @@ pub async fn open_speculative<'request>(
     destination: &'request Destination,
     cached: Arc<CachedContext>,
 ) -> Result<Option<(Opened, Confirmation<'request>)>> {
-    if !databases.session_cache().is_of_token(&cached, caller) {
+    if !databases.session_cache.is_of_token(&cached, caller) {
         return Ok(None);
     }
     let session_request = SessionRequest::of(caller, destination, settings);
-    let version = databases.session_cache().version(&cached, caller, destination);
+    let version = databases.session_cache.version(&cached, caller, destination);
     let version = cached.organization_id().zip(version);
     let (transaction, remote) = match &cached.placement {
         Placement::Database(name) => {
@@ -54,7 +54,7 @@ pub async fn open_speculative<'request>(
             };
             let Ok((transaction, remote)) = Box::pin(begun).await else {
                 // The organization may have moved.
-                databases.session_cache().remove(caller, destination);
+                databases.session_cache.remove(caller, destination);
                 return Ok(None);
             };
             (transaction, Some(remote))
@@ -66,7 +66,7 @@ pub async fn open_speculative<'request>(
                 }
                 None => (OPEN, session_request.parameters(&placement.name())?),
             };
-            let requests = databases.requests();
+            let requests = &databases.requests;
             let search_path = placement.search_path();
             let access = Access::Read;
             let begun =
@@ -96,7 +96,7 @@ impl Confirmation<'_> {
     /// When the opening failed.
     pub async fn wait(self, session: &Session) -> Result<bool> {
         let Self { cached, databases, caller, destination, opening } = self;
-        let cache = databases.session_cache();
+        let cache = &databases.session_cache;
         let is_confirmed = match session.transaction().first_answer().await {
             Some(Ok(rows)) => match (rows.first(), opening) {
                 (Some(row), None) if row.try_get(0)? => return Ok(true),
