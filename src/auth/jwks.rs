@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::{self, Read},
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,6 +14,7 @@ use futures_util::{
     future::{BoxFuture, Shared},
 };
 use jsonwebtoken::Algorithm;
+use parking_lot::Mutex;
 use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
@@ -124,7 +125,7 @@ impl Jwks {
     /// The keys of the last fetch. When they are too old, they still serve this request while new
     /// ones are fetched.
     fn current(self: &Arc<Self>) -> Arc<KeySet> {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         if state.fetched_at.is_some_and(|at| at.elapsed() > self.options.max_age) {
             self.start_fetch(&mut state);
         }
@@ -139,13 +140,13 @@ impl Jwks {
     /// When the last fetch failed. Then the issuer may have keys that this server does not know.
     async fn fresh(self: &Arc<Self>, generation: u64) -> Result<Arc<KeySet>, KeysUnavailable> {
         let fetching = {
-            let mut state = self.lock();
+            let mut state = self.state.lock();
             if state.keys.generation == generation { self.start_fetch(&mut state) } else { None }
         };
         if let Some(fetching) = fetching {
             fetching.await;
         }
-        let state = self.lock();
+        let state = self.state.lock();
         match &state.last {
             Some((_, Err(error))) => Err(error.clone()),
             _ => Ok(Arc::clone(&state.keys)),
@@ -175,7 +176,7 @@ impl Jwks {
     }
 
     fn store(&self, fetched: Result<Vec<Key>, String>) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         state.fetching = None;
         let outcome = match fetched {
             Ok(keys) => {
@@ -194,10 +195,6 @@ impl Jwks {
             }
         };
         state.last = Some((Instant::now(), outcome));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn fetch(&self) -> Result<Vec<Key>, String> {
@@ -225,14 +222,14 @@ impl Jwks {
             }
         }
         self.log_unused(&unused);
-        self.lock().unused = unused;
+        self.state.lock().unused = unused;
         // The previous keys are more useful than an empty set.
         if keys.is_empty() { Err("the response has no usable key".to_owned()) } else { Ok(keys) }
     }
 
     /// Logs each key that is not used, unless the last set had it too.
     fn log_unused(&self, unused: &[UnusedKey]) {
-        let before = self.lock().unused.clone();
+        let before = self.state.lock().unused.clone();
         let address = self.options.address();
         for UnusedKey { id, reason } in unused.iter().filter(|key| !before.contains(key)) {
             tracing::info!(kid = ?id, reason, address, "a key of the issuer is not used");

@@ -1,13 +1,11 @@
 //! The cache of verified tokens. Everything but the times is verified once per token; the times are
 //! checked on every use.
 
-use std::{
-    num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{num::NonZeroUsize, sync::Arc};
 
 use aws_lc_rs::digest::{SHA256, digest};
 use lru::LruCache;
+use parking_lot::Mutex;
 
 use super::{claims::Caller, times::Times};
 
@@ -32,15 +30,11 @@ impl TokenCache {
     }
 
     pub(super) fn get(&self, token: &str) -> Option<CachedToken> {
-        self.lock().get(&key(token)).cloned()
+        self.0.lock().get(&key(token)).cloned()
     }
 
     pub(super) fn put(&self, token: &str, cached: CachedToken) {
-        self.lock().put(key(token), cached);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, LruCache<[u8; 32], CachedToken>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock().put(key(token), cached);
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
     collections::HashMap,
     net::IpAddr,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::{Duration, Instant},
@@ -17,6 +17,7 @@ use std::{
 
 use hyper_util::server::graceful::Watcher;
 use ipnet::IpNet;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::network;
@@ -123,7 +124,7 @@ impl ConnectionSlots {
         let is_proxy = self.trusted_proxies.iter().any(|network| network.contains(&peer));
         let now = microseconds(self.began.elapsed());
         let idle_before = now.saturating_sub(microseconds(self.limits.min_idle));
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let is_reserved = !(is_proxy || self.has_share(&mut state, address, idle_before))
             || !self.has_room(&mut state, now, idle_before);
         if is_reserved && state.reserved.len() >= RESERVED {
@@ -151,7 +152,7 @@ impl ConnectionSlots {
 
     /// Closes the longest idle connection to release a resource that all connections share.
     pub(super) fn close_longest_idle(&self) {
-        let mut state = self.lock();
+        let mut state = self.state.lock();
         let now = microseconds(self.began.elapsed());
         if let Some(longest) = state.longest_idle(now, now) {
             state.close(&longest);
@@ -172,10 +173,6 @@ impl ConnectionSlots {
     fn has_room(&self, state: &mut State, now: u64, idle_before: u64) -> bool {
         state.taken < self.limits.connections
             || state.longest_idle(now, idle_before).is_some_and(|longest| state.close(&longest))
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -274,7 +271,7 @@ impl Drop for Busy {
 
 impl Drop for SlotGuard {
     fn drop(&mut self) {
-        self.places.lock().close(&self.occupant);
+        self.places.state.lock().close(&self.occupant);
     }
 }
 

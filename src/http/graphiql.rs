@@ -1,12 +1,7 @@
 //! GraphiQL, built from `web/` and embedded in the binary. The page loads nothing from other hosts,
 //! and its content security policy enforces that.
 
-use std::{
-    borrow::Cow,
-    collections::BTreeMap,
-    io::Read,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{borrow::Cow, collections::BTreeMap, io::Read, sync::Arc};
 
 use axum::{
     Json,
@@ -16,6 +11,7 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
 };
 use flate2::read::GzDecoder;
+use parking_lot::Mutex;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::json;
 
@@ -131,7 +127,7 @@ fn serve(file: &'static File, headers: &HeaderMap, cache: &'static str) -> Respo
 /// The decompressed file. All responses share one copy, because a slow client keeps it in memory.
 fn plain(file: &'static File) -> std::io::Result<Bytes> {
     static PLAIN: Mutex<BTreeMap<&str, Bytes>> = Mutex::new(BTreeMap::new());
-    let mut known = PLAIN.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut known = PLAIN.lock();
     if let Some(plain) = known.get(file.name) {
         return Ok(plain.clone());
     }

@@ -2,14 +2,10 @@
 //! urql) and trusted documents. With a manifest of trusted documents, the server executes no
 //! others.
 
-use std::{
-    collections::HashMap,
-    num::NonZeroUsize,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::{collections::HashMap, num::NonZeroUsize, path::Path, sync::Arc};
 
 use lru::LruCache;
+use parking_lot::Mutex;
 use serde_json::Value;
 
 use crate::{
@@ -87,7 +83,7 @@ impl PersistedDocuments {
         }
         match name {
             Some(name) if request.query.is_empty() => {
-                let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut cached = self.cached.lock();
                 // Clients compare this message.
                 let text = cached.get(name).ok_or_else(|| unknown("PersistedQueryNotFound"))?;
                 request.query = text.to_string();
@@ -103,7 +99,7 @@ impl PersistedDocuments {
     /// Caches a valid document under its name.
     pub(super) fn remember(&self, name: &str, query: &str) {
         if self.trusted.is_none() && query.len() <= LONGEST {
-            let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut cached = self.cached.lock();
             if !cached.contains(plain(name)) {
                 cached.put(plain(name).to_owned(), query.into());
             }

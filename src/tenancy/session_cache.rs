@@ -6,12 +6,13 @@
 use std::{
     hash::{BuildHasher, RandomState},
     num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::Arc,
 };
 
 use chrono::{DateTime, Utc};
 use entity::OrganizationId;
 use lru::LruCache;
+use parking_lot::Mutex;
 use pg::Row;
 
 use super::{
@@ -77,10 +78,6 @@ impl SessionCache {
         Self { hasher: RandomState::new(), contexts: Mutex::new(LruCache::new(size)) }
     }
 
-    fn lock(&self) -> MutexGuard<'_, LruCache<u64, Arc<CachedContext>>> {
-        self.contexts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn key(&self, caller: &Caller, destination: &Destination) -> u64 {
         let Caller { issuer, subject, organization, .. } = caller;
         self.hasher.hash_one((issuer, subject, organization, &destination.slug))
@@ -92,7 +89,7 @@ impl SessionCache {
         destination: &Destination,
     ) -> Option<Arc<CachedContext>> {
         let key = self.key(caller, destination);
-        self.lock().get(&key).cloned()
+        self.contexts.lock().get(&key).cloned()
     }
 
     /// Whether the context was found with the same address in the token.
@@ -131,11 +128,11 @@ impl SessionCache {
         let email = self.hasher.hash_one(&caller.email);
         let request = self.request(caller, destination);
         let cached = CachedContext { context, placement, version, email, request };
-        self.lock().put(key, Arc::new(cached));
+        self.contexts.lock().put(key, Arc::new(cached));
     }
 
     pub(super) fn remove(&self, caller: &Caller, destination: &Destination) {
         let key = self.key(caller, destination);
-        self.lock().pop(&key);
+        self.contexts.lock().pop(&key);
     }
 }

@@ -6,16 +6,14 @@ use std::{
     future::poll_fn,
     num::NonZeroUsize,
     pin::{Pin, pin},
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     task::Poll,
     time::Duration,
 };
 
 use futures_util::{FutureExt, TryStreamExt};
 use lru::LruCache;
+use parking_lot::Mutex;
 use tokio_postgres::{Client, RowStream, Statement, types::Type};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
@@ -110,7 +108,7 @@ impl Connection {
         sent(turn, answer).await.inspect_err(|error| {
             // A schema change invalidated the plan, so later statements are prepared again.
             if error.is_outdated() {
-                lock(statements).clear();
+                statements.lock().clear();
             }
         })
     }
@@ -195,7 +193,7 @@ impl Connection {
             Some(search_path) => Cow::from(format!("{} {sql}", search_path.as_str())),
             None => Cow::from(sql),
         };
-        let known = lock(statements).get(name.as_ref()).cloned();
+        let known = statements.lock().get(name.as_ref()).cloned();
         if let Some(statement) = known.filter(|statement| statement.params() == types) {
             return Ok(statement);
         }
@@ -203,7 +201,7 @@ impl Connection {
         let statement = Box::pin(self.client.prepare_typed(sql, types)).await;
         self.preparing.store(false, Ordering::Relaxed);
         let statement = statement?;
-        lock(statements).put(name.into_owned(), statement.clone());
+        statements.lock().put(name.into_owned(), statement.clone());
         Ok(statement)
     }
 }
@@ -272,8 +270,4 @@ async fn answered<T>(
     }
     let timed_out = |_| Error::connection("the server does not respond");
     tokio::time::timeout(answer_timeout, answer).await.map_err(timed_out)?
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

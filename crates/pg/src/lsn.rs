@@ -3,13 +3,11 @@
 //! Both freshness promises need one comparison and only this server's clock. A replica that has
 //! replayed the primary's LSN of time T has everything that was committed before T.
 
+use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
 
@@ -75,7 +73,7 @@ impl CommitLsn {
     }
 
     pub(crate) fn get(&self) -> Option<Lsn> {
-        *self.lsn.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.lsn.lock()
     }
 
     /// Queries the primary's LSN, after the statements sent before.
@@ -88,7 +86,7 @@ impl CommitLsn {
             Box::pin(primary.query(None, CURRENT_LSN, &Parameters::of(None)?, unbounded)).await;
         let lsn = answer.and_then(|answer| Lsn::of(&answer.rows));
         let known = lsn.as_ref().ok().copied();
-        *self.lsn.lock().unwrap_or_else(PoisonError::into_inner) = known;
+        *self.lsn.lock() = known;
         lsn.map(drop)
     }
 }
@@ -109,7 +107,7 @@ pub struct LsnHistory(Mutex<VecDeque<(Instant, Lsn)>>);
 impl LsnHistory {
     /// Records the primary's LSN. Everything committed before `at` is at or below `position`.
     pub fn note(&self, at: Instant, lsn: Lsn) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.0.lock();
         known.push_back((at, lsn));
         while known.front().is_some_and(|(at, _)| at.elapsed() > MOST_STALE) {
             known.pop_front();
@@ -120,7 +118,7 @@ impl LsnHistory {
     /// recently enough.
     pub fn least(&self, freshness: Freshness) -> Option<Lsn> {
         let Freshness { max_staleness, after } = freshness;
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = self.0.lock();
         let within = |(at, _): &&(Instant, Lsn)| at.elapsed() <= max_staleness.min(MOST_STALE);
         let (_, lsn) = known.iter().find(within)?;
         Some(after.map_or(*lsn, |after| after.max(*lsn)))

@@ -1,9 +1,10 @@
 //! The statements of a transaction: counts them, checks the budget, measures times, and logs slow
 //! ones.
 
+use parking_lot::Mutex;
 use std::{
     sync::{
-        Mutex, OnceLock, PoisonError,
+        OnceLock,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -119,8 +120,7 @@ impl QueryStats {
 
 impl Drop for QueryStats {
     fn drop(&mut self) {
-        let Slow { count, slowest, sql } =
-            self.slow.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let Slow { count, slowest, sql } = self.slow.get_mut();
         if *count > 0 {
             tracing::warn!(count, ?slowest, sql, "slow statements");
         }
@@ -146,7 +146,7 @@ impl Drop for Running<'_> {
         statements.time.fetch_add(microseconds(elapsed), Ordering::Relaxed);
         tracing::debug!(sql, ?elapsed, answered, "statement");
         if elapsed >= SLOW {
-            let mut slow = statements.slow.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut slow = statements.slow.lock();
             slow.count += 1;
             if elapsed > slow.slowest {
                 slow.slowest = elapsed;

@@ -8,12 +8,13 @@
 use std::{
     any::Any,
     sync::{
-        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
+        Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     time::{Duration, Instant},
 };
 
+use parking_lot::{Mutex, MutexGuard};
 use sea_orm::Values;
 use tokio::time::timeout;
 
@@ -95,13 +96,13 @@ impl Transaction {
     }
 
     pub(crate) fn set_first_answer(&self, answer: FirstAnswer) {
-        *lock(&self.first_answer) = Some(answer);
+        *self.first_answer.lock() = Some(answer);
     }
 
     /// The answer to the first statement of a pipelined transaction, returned once. Await it
     /// concurrently with other statements: unread answers block those behind them.
     pub async fn first_answer(&self) -> Option<Result<Vec<Row>>> {
-        let first = lock(&self.first_answer).take()?;
+        let first = self.first_answer.lock().take()?;
         let waiting = Instant::now();
         let answer = first.receive().await;
         self.statements.add(0, waiting.elapsed());
@@ -109,7 +110,7 @@ impl Transaction {
     }
 
     fn connection(&self) -> MutexGuard<'_, Option<Arc<PooledConnection>>> {
-        lock(&self.connection)
+        self.connection.lock()
     }
 
     /// Changes the search path; `None` restores the role's.
@@ -307,7 +308,7 @@ impl Transaction {
 
     /// Ends a transaction that only read, without waiting.
     pub fn release(&self) {
-        debug_assert!(lock(&self.first_answer).is_none(), "the first answer was not awaited");
+        debug_assert!(self.first_answer.lock().is_none(), "the first answer was not awaited");
         let connection = self.connection().take();
         // An abandoned statement may still run, and a failed one may still send rows. Then the drop
         // rolls back in the background.
@@ -330,8 +331,4 @@ impl AsRef<Self> for Transaction {
     fn as_ref(&self) -> &Self {
         self
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

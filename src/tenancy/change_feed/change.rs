@@ -1,13 +1,11 @@
 //! The changes of a transaction, for subscribers. A change carries ids only, because each
 //! subscriber reads what its own role may see.
 
-use std::{
-    borrow::Cow,
-    sync::{Mutex, PoisonError},
-};
+use std::borrow::Cow;
 
 use chrono::{DateTime, Utc};
 use entity::{OrganizationId, UserId};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -74,10 +72,10 @@ pub struct Changes(Mutex<Vec<(OrganizationId, Change)>>);
 
 impl Changes {
     pub fn note(&self, organization: OrganizationId, change: Change) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((organization, change));
+        self.0.lock().push((organization, change));
     }
 
     pub fn take(&self) -> Vec<(OrganizationId, Change)> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.0.lock())
     }
 }

@@ -8,13 +8,10 @@
 mod change;
 mod notify_queue;
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use entity::OrganizationId;
+use parking_lot::Mutex;
 use pg::{ConnectOptions, ConnectionPool, Listener};
 use sea_orm::Values;
 use serde::{Deserialize, Serialize};
@@ -170,7 +167,7 @@ impl ChangeFeed {
                 Error::unavailable("the database connection that receives changes is not ready")
             })?
             .map_err(Error::internal)?;
-        let mut senders = self.senders();
+        let mut senders = self.0.senders.lock();
         if !*self.0.ready.borrow() {
             return Err(Error::unavailable("the database connection that receives changes broke"));
         }
@@ -275,7 +272,7 @@ impl ChangeFeed {
         let outcome = self.receive(subscribers).await;
         // Subscribers end with their senders; new ones wait for the next connection.
         self.0.ready.send_replace(false);
-        self.senders().clear();
+        self.0.senders.lock().clear();
         outcome
     }
 
@@ -308,7 +305,7 @@ impl ChangeFeed {
             tracing::warn!("ignored a change notification with an unknown format");
             return;
         };
-        let mut senders = self.senders();
+        let mut senders = self.0.senders.lock();
         let Notification { organization, changes, lost } = notification;
         if let Some(organization) = organization.filter(|_| lost) {
             // Without a sender the subscribers are disconnected.
@@ -324,10 +321,6 @@ impl ChangeFeed {
             Some(organization) => senders.get(&organization).into_iter().for_each(send),
             None => senders.values().for_each(send),
         }
-    }
-
-    fn senders(&self) -> MutexGuard<'_, HashMap<OrganizationId, broadcast::Sender<Change>>> {
-        self.0.senders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -363,7 +356,7 @@ impl Subscriber {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        let mut senders = self.change_feed.senders();
+        let mut senders = self.change_feed.0.senders.lock();
         self.changes = None;
         if senders.get(&self.organization).is_some_and(|sender| sender.receiver_count() == 0) {
             senders.remove(&self.organization);

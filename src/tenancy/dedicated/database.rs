@@ -3,7 +3,7 @@
 
 use std::{
     sync::{
-        Arc, MutexGuard, PoisonError,
+        Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -41,7 +41,7 @@ pub(super) struct DedicatedDatabase {
     /// The last failure of a check, and its time.
     checking: Mutex<Option<(Instant, Error)>>,
     /// When background work last failed to begin here; `None` if it succeeded.
-    silent_since: std::sync::Mutex<Option<Instant>>,
+    silent_since: parking_lot::Mutex<Option<Instant>>,
     /// Notified when a commit may have pending changes for the directory.
     pub(super) directory_changed: Notify,
     pub(super) rounds: SingleFlight,
@@ -58,7 +58,7 @@ impl DedicatedDatabase {
             probe: options.background_pool("tenantry probe", 1)?,
             is_usable: AtomicBool::new(false),
             checking: Mutex::default(),
-            silent_since: std::sync::Mutex::default(),
+            silent_since: parking_lot::Mutex::default(),
             directory_changed: Notify::new(),
             rounds: SingleFlight::default(),
         })
@@ -133,18 +133,14 @@ impl DedicatedDatabase {
         }
     }
 
-    fn silent_since(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.silent_since.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Records whether background work could begin here.
     pub(super) fn answered(&self, answered: bool) {
-        *self.silent_since() = (!answered).then(Instant::now);
+        *self.silent_since.lock() = (!answered).then(Instant::now);
     }
 
     /// Whether background work failed to begin here less than `within` ago.
     pub(super) fn is_silent(&self, within: Duration) -> bool {
-        self.silent_since().is_some_and(|since| since.elapsed() < within)
+        self.silent_since.lock().is_some_and(|since| since.elapsed() < within)
     }
 
     pub(super) fn pools(&self) -> [PoolState; 3] {

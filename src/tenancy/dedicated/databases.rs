@@ -1,15 +1,11 @@
 //! The dedicated databases of a server by name, where organizations were last seen, and the pools
 //! with which work in dedicated databases reaches the control database.
 
-use std::{
-    collections::BTreeMap,
-    num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use entity::OrganizationId;
 use lru::LruCache;
+use parking_lot::Mutex;
 use pg::{ConnectionPool, PoolState};
 use tokio::sync::Notify;
 
@@ -110,21 +106,17 @@ impl DedicatedDatabases {
         Ok(Arc::clone(database))
     }
 
-    fn last_seen(&self) -> MutexGuard<'_, LruCache<OrganizationId, Arc<str>>> {
-        self.last_seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Remembers where an organization was found.
     pub(super) fn remember(&self, organization: OrganizationId, name: &Arc<str>) {
-        self.last_seen().put(organization, Arc::clone(name));
+        self.last_seen.lock().put(organization, Arc::clone(name));
     }
 
     pub(super) fn forget(&self, organization: OrganizationId) {
-        self.last_seen().pop(&organization);
+        self.last_seen.lock().pop(&organization);
     }
 
     pub(super) fn guess(&self, organization: OrganizationId) -> Option<Arc<str>> {
-        self.last_seen().get(&organization).cloned()
+        self.last_seen.lock().get(&organization).cloned()
     }
 
     /// Whether the organization was last seen in one of the databases.
