@@ -76,7 +76,7 @@ pub(super) fn merge(
 }
 
 /// The document was validated, so this is an error of the server.
-fn unknown(what: &str) -> Refusal {
+pub(super) fn unknown(what: &str) -> Refusal {
     Refusal::invalid(format!("The document selects an unknown {what}."))
 }
 

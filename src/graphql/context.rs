@@ -114,7 +114,7 @@ impl ContextExt for Context<'_> {
         K: Send + Sync + Hash + Eq + Clone + 'static,
         Reader: Loader<K, Error = Error>,
     {
-        let loader = loaders(self)?.loader();
+        let loader = loaders(self)?;
         // Boxed to keep the future small. The fields of an object are futures of the same size,
         // that of the largest, and most are ready immediately.
         Box::pin(async move { loader.load_one(key).await }).await
@@ -125,7 +125,7 @@ impl ContextExt for Context<'_> {
         K: Send + Sync + Hash + Eq + Clone + 'static,
         Reader: Loader<K, Error = Error>,
     {
-        let loader = loaders(self)?.loader();
+        let loader = loaders(self)?;
         Box::pin(async move { loader.load_many(keys).await }).await
     }
 

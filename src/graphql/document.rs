@@ -9,15 +9,15 @@ use std::{collections::HashSet, ops::Deref, sync::Arc};
 use async_graphql::{
     Name, Pos, Positioned, Value, Variables,
     parser::types::{
-        BaseType, DocumentOperations, ExecutableDocument, Field, OperationDefinition,
-        OperationType, Selection, SelectionSet,
+        BaseType, ExecutableDocument, Field, OperationDefinition, OperationType, Selection,
+        SelectionSet,
     },
 };
 use aws_lc_rs::digest::{Context, SHA256};
 use serde_json::Map;
 
 use super::{
-    collect_fields::{Merged, merge},
+    collect_fields::{Merged, merge, unknown},
     document_size::{Measuring, executed, is_introspection},
     executable::executable,
     limits::{Limits, Refusal},
@@ -82,7 +82,6 @@ pub struct RootMutation {
 #[derive(Debug)]
 struct Written {
     document: ExecutableDocument,
-    operation_name: Option<String>,
     selections: usize,
 }
 
@@ -121,8 +120,8 @@ impl Document {
             variables.entry(name.clone()).or_insert(Value::Null);
         }
         let selected = operation.written.as_ref().map(|written| {
-            let Written { document, operation_name, selections } = written;
-            let (parsed, _) = select(document, operation_name.as_deref())?;
+            let Written { document, selections } = written;
+            let parsed = select(document, &operation.checked)?;
             merge(parsed, document, validator.schema(), Some(&variables), *selections)
         });
         let selected = selected.transpose()?.map(|merged| merged.document);
@@ -197,7 +196,7 @@ impl Operation {
         let used = measuring.variables;
         let checked = validator.check(&checkable, name)?;
 
-        let (operation, operation_name) = select(&parsed, name)?;
+        let operation = select(&parsed, &checked)?;
         let optional = optional(&operation.node, &used);
         let ty = operation.node.ty;
         let Merged { document: merged, is_conditional } =
@@ -233,15 +232,11 @@ impl Operation {
         let is_rate_limited =
             |field: &&&Field| validator.root_fields().is_rate_limited_query(&field.name.node);
         let rate_limited_queries = queries.iter().filter(is_rate_limited).count();
-        let written = is_conditional.then(|| Written {
-            document: parsed,
-            operation_name: name.map(ToOwned::to_owned),
-            selections: written,
-        });
+        let written = is_conditional.then(|| Written { document: parsed, selections: written });
         Ok(Self {
             merged,
             written,
-            name: operation_name,
+            name: checked.operation.name.as_ref().map(ToString::to_string),
             digest: digest(query, name),
             subscribes_to,
             changes,
@@ -281,24 +276,15 @@ fn optional(operation: &OperationDefinition, used: &HashSet<Name>) -> Vec<Name> 
         .collect()
 }
 
-/// Selects the operation to execute, with its name in the document.
+/// Finds the operation that the validator selected.
 fn select<'document>(
     document: &'document ExecutableDocument,
-    name: Option<&str>,
-) -> Result<(&'document Positioned<OperationDefinition>, Option<String>), Refusal> {
-    let found = match (&document.operations, name) {
-        (DocumentOperations::Single(operation), None) => Some((operation, None)),
-        (DocumentOperations::Multiple(operations), Some(name)) => operations
-            .get_key_value(name)
-            .map(|(name, operation)| (operation, Some(name.to_string()))),
-        (DocumentOperations::Multiple(operations), None) if operations.len() == 1 => {
-            operations.iter().next().map(|(name, operation)| (operation, Some(name.to_string())))
-        }
-        _ => None,
-    };
-    found.ok_or_else(|| {
-        Refusal::invalid("`operationName` must name one of the operations in the document.")
-    })
+    checked: &Checked,
+) -> Result<&'document Positioned<OperationDefinition>, Refusal> {
+    let selected = checked.operation.name.as_ref().map(|name| name.as_str());
+    let mut operations = document.operations.iter();
+    let found = operations.find(|(name, _)| name.map(Name::as_str) == selected);
+    found.map(|(_, operation)| operation).ok_or_else(|| unknown("operation"))
 }
 
 /// The root fields of a merged operation.

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use apollo_compiler::{Node, ast, parser::SourceSpan};
 use async_graphql::{
     Name, Pos, Positioned,
+    indexmap::IndexMap,
     parser::types::{
         BaseType, Directive, DocumentOperations, ExecutableDocument, Field, FragmentDefinition,
         FragmentSpread, InlineFragment, OperationDefinition, OperationType, Selection,
@@ -14,7 +15,7 @@ use async_graphql::{
 };
 use async_graphql_value::Value;
 
-use super::limits::Refusal;
+use super::{limits::Refusal, validation::shortened};
 use crate::error::ErrorCode;
 
 type Result<T> = std::result::Result<T, Refusal>;
@@ -23,7 +24,8 @@ type Result<T> = std::result::Result<T, Refusal>;
 ///
 /// # Errors
 ///
-/// Fails if names are defined twice, or the document defines anything but operations and fragments.
+/// Fails if names are defined twice, an input object has a field twice, or the document defines
+/// anything but operations and fragments.
 pub(super) fn executable(document: &ast::Document, text: &str) -> Result<ExecutableDocument> {
     let mut places = Places { text, offset: 0, pos: Pos { line: 1, column: 1 } };
     let (mut anonymous, mut named, mut fragments) = (None, HashMap::new(), HashMap::new());
@@ -228,10 +230,17 @@ impl Places<'_> {
                 Value::List(items.collect::<Result<_>>()?)
             }
             ast::Value::Object(fields) => {
-                let fields = fields
-                    .iter()
-                    .map(|(name, value)| Ok((Name::new(name), self.value(value)?.node)));
-                Value::Object(fields.collect::<Result<_>>()?)
+                let mut object = IndexMap::with_capacity(fields.len());
+                for (name, value) in fields {
+                    let Positioned { pos, node: key } = self.name(name);
+                    if object.insert(key, self.value(value)?.node).is_some() {
+                        // apollo-compiler does not check this (section 5.6.3).
+                        let message =
+                            format!("There can be only one input field named \"{name}\".");
+                        return Err(Refusal::invalid_at(pos, shortened(&message)));
+                    }
+                }
+                Value::Object(object)
             }
         };
         Ok(Positioned::new(converted, pos))

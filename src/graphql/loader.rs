@@ -8,7 +8,7 @@ use std::{
     collections::VecDeque,
     future::poll_fn,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::{Arc, Weak},
     task::Poll,
     time::Duration,
 };
@@ -23,6 +23,7 @@ use futures_util::{
     stream::FuturesUnordered,
     task::{FutureObj, Spawn, SpawnError},
 };
+use parking_lot::Mutex;
 
 use crate::{
     error::{Error, Result},
@@ -44,32 +45,17 @@ impl Reader {
     }
 }
 
-type RequestLoader = DataLoader<Reader, HashMapCache>;
-
 /// The request's loader.
-pub struct Loaders(RequestLoader);
+pub type Loaders = DataLoader<Reader, HashMapCache>;
 
-impl std::fmt::Debug for Loaders {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Loaders").finish_non_exhaustive()
-    }
-}
-
-impl Loaders {
-    /// Creates loaders whose batches `queue` drives. A query reads one snapshot, so its loaded rows
-    /// stay valid. In a mutation, a later field may have changed them.
-    #[must_use]
-    pub fn new(session: &Arc<Session>, queue: Queue, access: Access) -> Self {
-        let reader = Reader(Arc::downgrade(session));
-        let cache = HashMapCache::default();
-        let loader = DataLoader::with_cache(reader, queue, Immediately, cache);
-        loader.enable_all_cache(access == Access::Read);
-        Self(loader)
-    }
-
-    pub(super) fn loader(&self) -> &RequestLoader {
-        &self.0
-    }
+/// Creates loaders whose batches `queue` drives. A query reads one snapshot, so its loaded rows stay
+/// valid. In a mutation, a later field may have changed them.
+#[must_use]
+pub fn request_loaders(session: &Arc<Session>, queue: Queue, access: Access) -> Loaders {
+    let reader = Reader(Arc::downgrade(session));
+    let loaders = DataLoader::with_cache(reader, queue, Immediately, HashMapCache::default());
+    loaders.enable_all_cache(access == Access::Read);
+    loaders
 }
 
 /// A timer without delay: the queue waits exactly as long as resolvers still add keys to a batch.
@@ -82,27 +68,17 @@ impl Timer for Immediately {
 }
 
 /// The batches that wait to be driven.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Queue(Arc<Mutex<VecDeque<FutureObj<'static, ()>>>>);
-
-impl std::fmt::Debug for Queue {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Queue").finish_non_exhaustive()
-    }
-}
 
 impl Spawn for Queue {
     fn spawn_obj(&self, future: FutureObj<'static, ()>) -> Result<(), SpawnError> {
-        self.lock().push_back(future);
+        self.0.lock().push_back(future);
         Ok(())
     }
 }
 
 impl Queue {
-    fn lock(&self) -> MutexGuard<'_, VecDeque<FutureObj<'static, ()>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// Runs `main` to completion, together with the batches that it waits for.
     ///
     /// Pipelined statements are in flight together, so batches start only after all of them have
@@ -120,7 +96,7 @@ impl Queue {
                     return Poll::Ready(output);
                 }
                 if batches.is_empty() && transaction.is_idle() {
-                    batches.extend(self.lock().drain(..));
+                    batches.extend(self.0.lock().drain(..));
                 }
                 match batches.poll_next_unpin(context) {
                     // Its waiters can proceed and may add keys.

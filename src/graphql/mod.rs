@@ -34,7 +34,7 @@ pub use extended::{Extended, NoFields};
 pub use json::Json;
 pub use limits::{Limits, Refusal};
 pub use loaded::Loaded;
-pub use loader::{Loaders, Queue, Reader};
+pub use loader::{Loaders, Queue, Reader, request_loaders};
 pub use node::{Node, NodeType};
 pub use operation_cache::OperationCache;
 pub use root_fields::{

@@ -3,12 +3,10 @@
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use async_graphql::{
-    ContainerType, Context, ContextSelectionSet, ID, InterfaceType, ObjectType, OutputType,
-    Positioned, ServerResult, Value,
+    ContextSelectionSet, ID, ObjectType, OutputType, Positioned, ServerResult, Value,
     indexmap::{IndexMap, IndexSet},
     parser::types::Field,
     registry::{MetaField, MetaType, MetaTypeId, Registry},
-    resolver_utils::{Fields, resolve_container},
 };
 use futures_util::{FutureExt, future::BoxFuture};
 use serde::de::DeserializeOwned;
@@ -95,13 +93,11 @@ impl fmt::Debug for Node {
 trait Object: Send + Sync {
     fn name(&self) -> Cow<'static, str>;
 
-    fn field<'a>(&'a self, ctx: &'a Context<'_>) -> BoxFuture<'a, ServerResult<Option<Value>>>;
-
-    fn collect<'a>(
+    fn resolve<'a>(
         &'a self,
-        ctx: &ContextSelectionSet<'a>,
-        fields: &mut Fields<'a>,
-    ) -> ServerResult<()>;
+        ctx: &'a ContextSelectionSet<'_>,
+        field: &'a Positioned<Field>,
+    ) -> BoxFuture<'a, ServerResult<Value>>;
 }
 
 impl<T: ObjectType> Object for T {
@@ -109,32 +105,12 @@ impl<T: ObjectType> Object for T {
         self.introspection_type_name()
     }
 
-    fn field<'a>(&'a self, ctx: &'a Context<'_>) -> BoxFuture<'a, ServerResult<Option<Value>>> {
-        self.resolve_field(ctx).boxed()
-    }
-
-    fn collect<'a>(
+    fn resolve<'a>(
         &'a self,
-        ctx: &ContextSelectionSet<'a>,
-        fields: &mut Fields<'a>,
-    ) -> ServerResult<()> {
-        self.collect_all_fields(ctx, fields)
-    }
-}
-
-impl InterfaceType for Node {}
-
-impl ContainerType for Node {
-    async fn resolve_field(&self, ctx: &Context<'_>) -> ServerResult<Option<Value>> {
-        self.0.field(ctx).await
-    }
-
-    fn collect_all_fields<'a>(
-        &'a self,
-        ctx: &ContextSelectionSet<'a>,
-        fields: &mut Fields<'a>,
-    ) -> ServerResult<()> {
-        self.0.collect(ctx, fields)
+        ctx: &'a ContextSelectionSet<'_>,
+        field: &'a Positioned<Field>,
+    ) -> BoxFuture<'a, ServerResult<Value>> {
+        OutputType::resolve(self, ctx, field).boxed()
     }
 }
 
@@ -178,8 +154,8 @@ impl OutputType for Node {
     async fn resolve(
         &self,
         ctx: &ContextSelectionSet<'_>,
-        _: &Positioned<Field>,
+        field: &Positioned<Field>,
     ) -> ServerResult<Value> {
-        resolve_container(ctx, self).await
+        self.0.resolve(ctx, field).await
     }
 }

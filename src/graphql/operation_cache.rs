@@ -1,12 +1,10 @@
 //! A cache of validated operations. Programs repeat the same few operations, and validating one
 //! takes longer than executing it.
 
-use std::{
-    num::NonZeroUsize,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::{num::NonZeroUsize, sync::Arc};
 
 use lru::LruCache;
+use parking_lot::Mutex;
 
 use super::document::Operation;
 
@@ -22,11 +20,13 @@ const BYTES_OF_SELECTION: usize = 250;
 const BYTES_OF_CHARACTER: usize = 60;
 
 /// The cached operations by document and operation name. Only executable operations are cached.
+#[derive(Debug)]
 pub struct OperationCache(Mutex<Operations>);
 
 /// A document, and the name of the operation to execute.
 pub type Key = (String, Option<String>);
 
+#[derive(Debug)]
 struct Operations {
     by_key: LruCache<Key, Arc<Operation>>,
     bytes: usize,
@@ -35,25 +35,19 @@ struct Operations {
 impl Operations {
     fn put(&mut self, key: Key, operation: Arc<Operation>) {
         self.bytes += bytes(&key, &operation);
-        let mut evicted = self.by_key.push(key, operation);
-        if evicted.is_none() && self.bytes > MAX_BYTES {
-            evicted = self.by_key.pop_lru();
+        if let Some((key, replaced)) = self.by_key.push(key, operation) {
+            self.bytes -= bytes(&key, &replaced);
         }
-        while let Some((key, operation)) = evicted {
-            self.bytes -= bytes(&key, &operation);
-            evicted = if self.bytes > MAX_BYTES { self.by_key.pop_lru() } else { None };
+        while self.bytes > MAX_BYTES
+            && let Some((key, evicted)) = self.by_key.pop_lru()
+        {
+            self.bytes -= bytes(&key, &evicted);
         }
     }
 }
 
 fn bytes((document, _): &Key, operation: &Operation) -> usize {
     BYTES_OF_SELECTION * operation.selections + BYTES_OF_CHARACTER * document.len()
-}
-
-impl std::fmt::Debug for OperationCache {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("OperationCache").finish_non_exhaustive()
-    }
 }
 
 impl Default for OperationCache {
@@ -66,17 +60,13 @@ impl OperationCache {
     /// Returns a cached operation.
     #[must_use]
     pub fn get(&self, key: &Key) -> Option<Arc<Operation>> {
-        self.lock().by_key.get(key).cloned()
+        self.0.lock().by_key.get(key).cloned()
     }
 
     /// Caches an operation, unless its document is long.
     pub fn put(&self, key: Key, operation: &Arc<Operation>) {
         if key.0.len() <= MAX_DOCUMENT_BYTES {
-            self.lock().put(key, Arc::clone(operation));
+            self.0.lock().put(key, Arc::clone(operation));
         }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Operations> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,8 +1,6 @@
 //! The checks of the GraphQL specification, implemented by apollo-compiler: syntax, validation
 //! (section 5) and coercion of variables (6.1.2). The executor's own checks are less complete.
 
-use std::collections::HashSet;
-
 use apollo_compiler::{
     ExecutableDocument, Name, Node, Schema, ast,
     diagnostic::ToCliReport as _,
@@ -10,7 +8,7 @@ use apollo_compiler::{
     introspection::check_max_depth,
     parser::{LineColumn, Parser},
     request::{RequestError, coerce_variable_values},
-    response::{GraphQLError, JsonMap, serde_json_bytes},
+    response::{GraphQLError, JsonMap},
     schema::ExtendedType,
     validation::{DiagnosticList, Valid, WithErrors},
 };
@@ -105,14 +103,6 @@ impl Validator {
         document: &ast::Document,
         operation_name: Option<&str>,
     ) -> Result<Checked, Vec<Refusal>> {
-        if let Some(name) = repeated_input_field(document) {
-            let message = format!("There can be only one input field named \"{name}\".");
-            let place = name.line_column_range(&document.sources).map(|range| range.start);
-            return Err(vec![Refusal {
-                location: place.map(|LineColumn { line, column }| (line, column)),
-                ..Refusal::invalid(shortened(&message))
-            }]);
-        }
         let valid = match document.to_executable_validate(&self.schema) {
             Ok(valid) => valid,
             Err(invalid) if subscribes_once(&invalid) => Valid::assume_valid(invalid.partial),
@@ -141,17 +131,16 @@ impl Validator {
     /// Reports unknown fields and types alone, if there are any.
     fn invalid(&self, errors: &DiagnosticList) -> Vec<Refusal> {
         let is_cause = |name: Option<&str>| name.is_some_and(|name| CAUSES.contains(&name));
-        let causes = errors.iter().filter(|error| is_cause(error.error.unstable_error_name()));
-        let causes = causes.take(MAX_ERRORS).map(|error| {
+        let only_causes = errors.iter().any(|error| is_cause(error.error.unstable_error_name()));
+        let reported = errors
+            .iter()
+            .filter(|error| !only_causes || is_cause(error.error.unstable_error_name()));
+        let reported = reported.take(MAX_ERRORS).map(|error| {
             let mut error = error.unstable_to_json_compat();
             error.message.push_str(&self.suggestion(&error.message));
             refusal(&error, ErrorCode::GraphqlValidationFailed)
         });
-        let causes: Vec<_> = causes.collect();
-        if causes.is_empty() {
-            return refusals(errors, ErrorCode::GraphqlValidationFailed);
-        }
-        causes
+        reported.collect()
     }
 
     /// The fields that the client may have meant, in the words of the reference implementation.
@@ -203,7 +192,8 @@ impl Validator {
         checked: &Checked,
         variables: Map<String, Value>,
     ) -> Result<Variables, Vec<Refusal>> {
-        let mut values = to_apollo(variables)?;
+        let values = variables.into_iter().map(|(name, value)| (name.into(), value.into()));
+        let mut values: JsonMap = values.collect();
         for variable in &checked.operation.variables {
             if let Some(value) = values.get_mut(variable.name.as_str()) {
                 read_integers(&self.schema, &variable.ty, value);
@@ -231,7 +221,7 @@ fn list_deprecated_directives(schema: &mut Schema) {
 #[derive(Debug)]
 pub(super) struct Checked {
     document: Valid<ExecutableDocument>,
-    operation: Node<Operation>,
+    pub(super) operation: Node<Operation>,
 }
 
 /// The most similar names, by the number of letters that differ. As in the reference
@@ -263,65 +253,12 @@ fn refused(error: &RequestError, document: &ExecutableDocument) -> Refusal {
     refusal(&error.to_graphql_error(&document.sources), ErrorCode::GraphqlValidationFailed)
 }
 
-/// Finds a field that appears twice in one input object (section 5.6.3). apollo-compiler does not
-/// check this, and the executor would use either value.
-fn repeated_input_field(document: &ast::Document) -> Option<&Name> {
-    document.definitions.iter().find_map(|definition| match definition {
-        ast::Definition::OperationDefinition(operation) => {
-            let mut defaults =
-                operation.variables.iter().filter_map(|variable| variable.default_value.as_ref());
-            defaults
-                .find_map(|value| repeated_in(value))
-                .or_else(|| repeated_in_set(&operation.selection_set))
-        }
-        ast::Definition::FragmentDefinition(fragment) => repeated_in_set(&fragment.selection_set),
-        _ => None,
-    })
-}
-
-fn repeated_in_set(set: &[ast::Selection]) -> Option<&Name> {
-    set.iter().find_map(|selection| match selection {
-        ast::Selection::Field(field) => field
-            .arguments
-            .iter()
-            .find_map(|argument| repeated_in(&argument.value))
-            .or_else(|| repeated_in_set(&field.selection_set)),
-        ast::Selection::InlineFragment(fragment) => repeated_in_set(&fragment.selection_set),
-        ast::Selection::FragmentSpread(_) => None,
-    })
-}
-
-fn repeated_in(value: &ast::Value) -> Option<&Name> {
-    match value {
-        ast::Value::Object(fields) => {
-            let mut names = HashSet::new();
-            let repeated = fields.iter().find(|(name, _)| !names.insert(name));
-            let inside = || fields.iter().find_map(|(_, value)| repeated_in(value));
-            repeated.map(|(name, _)| name).or_else(inside)
-        }
-        ast::Value::List(items) => items.iter().find_map(|item| repeated_in(item)),
-        _ => None,
-    }
-}
-
-fn to_apollo(variables: Map<String, Value>) -> Result<JsonMap, Vec<Refusal>> {
-    match serde_json_bytes::Value::from(Value::Object(variables)) {
-        serde_json_bytes::Value::Object(map) => Ok(map),
-        _ => Err(vec![Refusal::invalid("`variables` must be an object.")]),
-    }
-}
-
-fn refusals(errors: &DiagnosticList, code: ErrorCode) -> Vec<Refusal> {
-    let reported = errors.iter().take(MAX_ERRORS);
-    reported.map(|error| refusal(&error.unstable_to_json_compat(), code)).collect()
-}
-
 fn refusal(error: &GraphQLError, code: ErrorCode) -> Refusal {
     let location = error.locations.first().map(|LineColumn { line, column }| (*line, *column));
     Refusal { code, message: shortened(&error.message), location }
 }
 
-fn shortened(message: &str) -> String {
+pub(super) fn shortened(message: &str) -> String {
     let mut short = String::new();
     let mut word = 0;
     let cut = message.chars().enumerate().find(|&(count, char)| {

@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use axum::http::HeaderMap;
 use ipnet::IpNet;
 
+use super::media_range::split;
+
 /// Walks the addresses from their end, where the nearest proxy appends, to the first one that is
 /// not a trusted proxy. An address that is unknown ends the walk at the proxy that reports it.
 ///
@@ -51,32 +53,17 @@ fn address(node: &str) -> Option<IpAddr> {
 /// The parameter `for` of each element of `Forwarded`. A line that ends within a quoted string is
 /// not valid: a client may have opened it to hide what proxies append.
 fn forwarded_for(line: &str) -> Vec<Option<IpAddr>> {
-    let (mut elements, mut start) = (vec![Vec::new()], 0);
-    let (mut is_quoted, mut is_escaped) = (false, false);
-    for (at, character) in line.char_indices() {
-        match character {
-            _ if is_escaped => is_escaped = false,
-            '\\' if is_quoted => is_escaped = true,
-            '"' => is_quoted = !is_quoted,
-            ',' | ';' if !is_quoted => {
-                elements.last_mut().into_iter().for_each(|pairs| pairs.push(&line[start..at]));
-                start = at + 1;
-                if character == ',' {
-                    elements.push(Vec::new());
-                }
-            }
-            _ => {}
-        }
-    }
-    if is_quoted {
+    // A comma within a quoted string separates nothing, so this one shows whether one is open.
+    let closed = format!("{line},");
+    let mut elements: Vec<_> = split(&closed, ',').collect();
+    if elements.pop() != Some("") {
         return vec![None];
     }
-    elements.last_mut().into_iter().for_each(|pairs| pairs.push(&line[start..]));
-    let of_client = |pair: &&str| {
+    let of_client = |pair: &str| {
         let (name, node) = pair.split_once('=')?;
         name.trim().eq_ignore_ascii_case("for").then(|| address(node))
     };
-    elements.iter().map(|pairs| pairs.iter().find_map(of_client).flatten()).collect()
+    elements.into_iter().map(|pairs| split(pairs, ';').find_map(of_client).flatten()).collect()
 }
 
 #[cfg(test)]

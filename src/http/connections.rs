@@ -3,25 +3,16 @@
 //!
 //! Bodies (`request_body.rs`) and streams have their own time limits.
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    pin::{Pin, pin},
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{convert::Infallible, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
-    body::{Body, Bytes, HttpBody},
+    body::Body,
     extract::{ConnectInfo, Request},
     http::{HeaderValue, StatusCode, Version, header},
     response::{IntoResponse, Response},
 };
-use hyper::{
-    body::{Frame, Incoming, SizeHint},
-    service::service_fn,
-};
+use http_body_util::BodyExt as _;
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::{
@@ -38,7 +29,7 @@ use tokio_io_timeout::TimeoutStream;
 use super::{
     App, Server,
     activity::Activity,
-    connection_limits::{Busy, ClientLimits, ConnectionSlot, ConnectionSlots},
+    connection_limits::{ClientLimits, ConnectionSlot, ConnectionSlots},
 };
 
 /// Largest size of the request line and headers. Tokens of identity providers have some kilobytes.
@@ -154,32 +145,6 @@ async fn answer_in_reserved_place(app: App, request: Request) -> Response {
     response
 }
 
-/// A response body. The connection counts as busy until it is sent.
-struct Leaving {
-    body: Body,
-    _busy: Busy,
-}
-
-impl HttpBody for Leaving {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
 /// A client connection.
 struct Client {
     stream: TcpStream,
@@ -219,7 +184,12 @@ impl Client {
                     Some(running) => running.until_taken(response),
                     None => response,
                 };
-                Ok::<_, Infallible>(response.map(|body| Leaving { body, _busy: busy }))
+                // The connection counts as busy until the body is sent.
+                let busy = move |error: axum::Error| {
+                    let _ = &busy;
+                    error
+                };
+                Ok::<_, Infallible>(response.map(|body| body.map_err(busy)))
             }
         });
         // An HTTP/2 stream could occupy a reserved slot for as long as its client wants.

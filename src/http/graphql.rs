@@ -97,7 +97,8 @@ async fn respond(
         server,
     };
     let query = parts.uri.query().unwrap_or_default();
-    exchange.answer(&parts.headers, query, body).await
+    let response = exchange.answer(&parts.headers, query, body).await;
+    response.unwrap_or_else(|unsupported| unsupported.answer(media))
 }
 
 /// Where a request should go, and the client's address.
@@ -170,14 +171,7 @@ struct Exchange {
 }
 
 impl Exchange {
-    async fn answer(self, headers: &HeaderMap, query: &str, body: Body) -> Response {
-        match self.try_answer(headers, query, body).await {
-            Ok(response) => response,
-            Err(unsupported) => unsupported.answer(self.media),
-        }
-    }
-
-    async fn try_answer(
+    async fn answer(
         &self,
         headers: &HeaderMap,
         query: &str,
@@ -205,25 +199,21 @@ impl Exchange {
             Ok(incoming) => incoming,
             Err(error) => return Ok(failed(self.media, error, self.request_id)),
         };
+        let freshness = freshness(headers)?;
+        let idempotency_key = idempotency_key(headers)?;
+        if idempotency_key.is_some() && matches!(incoming, RequestBody::Batch(_)) {
+            return Err(Unsupported::bad(
+                "Idempotency-Key applies to one operation, not to a batch",
+            ));
+        }
         let call = caller.map(|caller| RequestContext {
             caller,
             destination: self.destination.clone(),
             request_id: self.request_id,
-            idempotency_key: None,
-            freshness: None,
+            idempotency_key,
+            freshness,
             budget: self.server.service.budget,
         });
-        let freshness = freshness(headers)?;
-        let call = match (idempotency_key(headers)?, &incoming, call) {
-            (Some(_), RequestBody::Batch(_), _) => {
-                return Err(Unsupported::bad(
-                    "Idempotency-Key applies to one operation, not to a batch",
-                ));
-            }
-            (idempotency_key, _, call) => {
-                call.map(|call| RequestContext { idempotency_key, freshness, ..call })
-            }
-        };
         if let (Some(format), true) = (self.stream, self.only_stream) {
             let (RequestBody::One(asked), Some(call)) = (incoming, call) else {
                 return Err(Unsupported::bad("a stream needs a single operation and a token"));

@@ -46,7 +46,7 @@ impl MediaRange {
 }
 
 /// Splits a text at each separator outside of quoted strings.
-fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
+pub(super) fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let (mut quoted, mut escaped) = (false, false);
     let parts = text.split(move |char| {
         match char {

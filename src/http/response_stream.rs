@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_graphql::{Response, ServerError};
+use async_graphql::ServerError;
 use futures_util::{
     StreamExt,
     stream::{self, BoxStream},
@@ -49,7 +49,7 @@ pub(super) async fn frames(
         stream::once(async move { refused }).boxed()
     });
     let frames = results.map(Frame::Result).chain(stream::once(async { Frame::End })).boxed();
-    let (sender, receiver) = mpsc::channel(BUFFER);
+    let (sender, mut receiver) = mpsc::channel(BUFFER);
     let stopping = server.stopping();
     tokio::spawn(async move {
         let stopping = async {
@@ -62,11 +62,7 @@ pub(super) async fn frames(
             () = stopping => {}
         }
     });
-    stream::unfold(receiver, |mut receiver| async move {
-        let frame = receiver.recv().await?;
-        Some((frame, receiver))
-    })
-    .boxed()
+    stream::poll_fn(move |context| receiver.poll_recv(context)).boxed()
 }
 
 /// Forwards results from a separate task. The response is polled only when the client accepts
@@ -90,21 +86,17 @@ pub(super) async fn results(
     call: RequestContext,
 ) -> Result<BoxStream<'static, String>, Vec<ServerError>> {
     let service = Arc::clone(&server.service);
-    if prepared.introspection_only() {
-        let answer = Box::pin(service.introspect(prepared, call.source())).await;
-        return if answer.executed {
-            Ok(one(&answer.response))
-        } else {
-            Err(answer.response.errors)
-        };
-    }
     if prepared.subscribes_to().is_none() {
-        let answer = service.execute(prepared, call).await;
-        return if answer.executed {
-            Ok(one(&answer.response))
+        let answer = if prepared.introspection_only() {
+            Box::pin(service.introspect(prepared, call.source())).await
         } else {
-            Err(answer.response.errors)
+            service.execute(prepared, call).await
         };
+        if !answer.executed {
+            return Err(answer.response.errors);
+        }
+        let json = serialize(&answer.response);
+        return Ok(stream::once(async move { json }).boxed());
     }
     let request_id = call.request_id;
     server.subscriptions.subscribe(service, prepared, call).await.map_err(|error| {
@@ -144,9 +136,4 @@ async fn try_prepare(
         server.documents.remember(&name, &query);
     }
     Ok(prepared)
-}
-
-fn one(response: &Response) -> BoxStream<'static, String> {
-    let json = serialize(response);
-    stream::once(async move { json }).boxed()
 }

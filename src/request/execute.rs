@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     error::{Error, Result},
-    graphql::{Loaders, Queue, present},
+    graphql::{Queue, present, request_loaders},
     idempotency::{self, Claim},
     schema::to_request,
     tenancy::{Confirmation, OpenFor, Opened, Session, Tenant},
@@ -163,7 +163,7 @@ impl Execution<'_> {
         let request = to_request(self.prepared.document())
             .data(Arc::clone(session))
             .data(self.service.meter.clone())
-            .data(Loaders::new(session, queue.clone(), self.open_for.access()));
+            .data(request_loaders(session, queue.clone(), self.open_for.access()));
         let executing = pin!(self.service.api.execute(request));
         queue.drive(session.transaction(), executing).await
     }

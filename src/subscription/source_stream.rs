@@ -16,7 +16,7 @@ use super::subscribers::{Event, Subscribers};
 use crate::{
     admission::FairQueue,
     error::{Error, Result},
-    graphql::{Event as Subject, Loaders, Queue, SubscriptionTraits, present},
+    graphql::{Event as Subject, Queue, SubscriptionTraits, present, request_loaders},
     plan::ENTITLEMENTS,
     request::{GraphqlService, Prepared, RequestContext},
     schema::to_request,
@@ -194,7 +194,7 @@ impl Blueprint {
         subject: T,
     ) -> Result<Response> {
         let queue = Queue::default();
-        let loaders = Loaders::new(session, queue.clone(), Access::Read);
+        let loaders = request_loaders(session, queue.clone(), Access::Read);
         let request: Request = to_request(self.prepared.document())
             .data(Subject(subject))
             .data(Arc::clone(session))
