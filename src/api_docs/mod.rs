@@ -34,8 +34,8 @@ curl https://api.example.com/org/acme/graphql -H 'Authorization: Bearer TOKEN' \
 ## Requests
 
 - **Method**: POST with `Content-Type: application/json`, or GET for queries.
-- **Status**: with `Accept: application/graphql-response+json`, the HTTP status says whether the
-  request was executed. With `application/json`, every well-formed request gets 200, as older
+- **Status**: 200 if the operation was executed, otherwise that of the [error](#errors). A document
+  that is not valid gets 400, but 200 if the response has the type `application/json`, as older
   clients expect.
 - **Batches**: an array of up to ten operations. The result of each is at its place in the response,
   and one that is refused does not affect the others.

@@ -126,6 +126,7 @@ fn a_backup_restores_into_another_server() {
     let dump = dump.to_str().unwrap();
     let from = source.url_of("app", "backup");
     let (to, server) = (target.url("migrator", "app"), target.url("migrator", "postgres"));
+    let roles = target.url("migrator", "tenantry_roles");
     let admin = target.admin_url().parse().unwrap();
     execute(&admin, &["CREATE ROLE migrator LOGIN CREATEROLE CREATEDB"]);
     let migrate = |command: &str| {
@@ -151,9 +152,9 @@ fn a_backup_restores_into_another_server() {
         ],
     );
     // The first run creates the roles, which belong to the server and not to the backup.
-    psql("psql", &["--quiet", "--command", "CREATE DATABASE app", &server]);
-    migrate("migrate");
-    psql("psql", &["--quiet", "--command", "DROP DATABASE app", &server]);
+    psql("psql", &["--quiet", "--command", "CREATE DATABASE tenantry_roles", &server]);
+    migrate(&format!("migrate --migration-database-url {roles}"));
+    psql("psql", &["--quiet", "--command", "DROP DATABASE tenantry_roles", &server]);
     psql("psql", &["--quiet", "--command", "CREATE DATABASE app", &server]);
     psql("pg_restore", &["--exit-on-error", "--dbname", &to, dump]);
     migrate("migrate");
