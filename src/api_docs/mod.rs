@@ -50,6 +50,8 @@ curl https://api.example.com/org/acme/graphql -H 'Authorization: Bearer TOKEN' \
   the format of graphql-codegen, relay-compiler or Apollo.
 - **Reading after a change**: a mutation can return new data in the same request:
   `mutation { inviteMember(…) { link } query { organization { entitlements { used } } } }`.
+- **Former slugs**: a request to a slug that the organization had before works. Its response has the
+  current one in `extensions.organizationSlug`.
 - **Request id**: the response repeats `X-Request-Id`, or has a new one. It is also in the log and
   in errors of the server. Send a UUID to follow a request through your systems.
 
