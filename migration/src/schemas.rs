@@ -4,12 +4,10 @@
 //!
 //! A schema that is kept after its organization has moved away stays as it is: it is not in use.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use parking_lot::Mutex;
 use pg::{Client, ConnectOptions};
 use pg_migrate::{SESSION, finish};
 use uuid::Uuid;
@@ -118,8 +116,7 @@ async fn migrate_one(
     options: &ConnectOptions,
     idle: &Mutex<Vec<Client>>,
 ) -> pg::Result<(Uuid, Result<Outcome, Failure>)> {
-    let idle = || idle.lock().unwrap_or_else(PoisonError::into_inner);
-    let reused = idle().pop();
+    let reused = idle.lock().pop();
     let mut connection = match reused {
         Some(connection) => connection,
         None => connect(options).await?,
@@ -127,7 +124,7 @@ async fn migrate_one(
     let outcome = with_retries(&mut connection, organization, steps).await;
     // After an error of the database, the connection may be unusable.
     if !matches!(outcome, Err(Failure::Database(_))) {
-        idle().push(connection);
+        idle.lock().push(connection);
     }
     Ok((organization, outcome))
 }

@@ -2,12 +2,10 @@
 //! limit, the organization with the most changes loses them and its subscribers are disconnected,
 //! so no organization can disconnect the subscribers of another.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::collections::{HashMap, HashSet};
 
 use entity::OrganizationId;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::Change;
@@ -41,7 +39,7 @@ struct Changes {
 impl NotifyQueue {
     /// Adds changes; skips a change that is pending already.
     pub(super) fn add(&self, changes: impl IntoIterator<Item = (OrganizationId, Change)>) {
-        let mut batch = self.lock();
+        let mut batch = self.batch.lock();
         for (organization, change) in changes {
             batch.add(organization, change);
         }
@@ -51,13 +49,13 @@ impl NotifyQueue {
 
     /// Takes all pending changes.
     pub(super) fn take(&self) -> Batch {
-        std::mem::take(&mut self.lock())
+        std::mem::take(&mut self.batch.lock())
     }
 
     /// Returns changes that could not be published. Newer changes may then be published before
     /// them.
     pub(super) fn put_back(&self, batch: Batch) {
-        let mut waiting = self.lock();
+        let mut waiting = self.batch.lock();
         for organization in batch.lost {
             waiting.lose(organization);
         }
@@ -71,10 +69,6 @@ impl NotifyQueue {
     /// Resolves when changes were added since the last call.
     pub(super) async fn arrived(&self) {
         self.arrived.notified().await;
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Batch> {
-        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
