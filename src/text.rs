@@ -1,6 +1,6 @@
 //! Parsers for text from clients. What they return is trimmed, bounded and free of control
-//! characters; names and addresses also contain no invisible characters. The digest of a text is
-//! here, too.
+//! characters; names and addresses also contain no invisible characters. Also computes the digest
+//! of a text.
 
 mod bounded;
 mod digest;

@@ -34,9 +34,9 @@ curl https://api.example.com/org/acme/graphql -H 'Authorization: Bearer TOKEN' \
 ## Requests
 
 - **Method**: POST with `Content-Type: application/json`, or GET for queries.
-- **Status**: 200 if the operation was executed, otherwise that of the [error](#errors). A document
-  that is not valid gets 400, but 200 if the response has the type `application/json`, as older
-  clients expect.
+- **Status**: 200, also if single fields failed. If the whole request failed, the status is that of
+  the [error](#errors). A document that is refused (not valid, too complex, or an unknown persisted
+  query) gets 400, or 200 if the response has the type `application/json`, as older clients expect.
 - **Batches**: an array of up to ten operations. The result of each is at its place in the response,
   and one that is refused does not affect the others.
 - **Bodies**: JSON in UTF-8, without a `Content-Encoding`. A body has at most 20,000 JSON values, and
@@ -50,8 +50,9 @@ curl https://api.example.com/org/acme/graphql -H 'Authorization: Bearer TOKEN' \
   the format of graphql-codegen, relay-compiler or Apollo.
 - **Reading after a change**: a mutation can return new data in the same request:
   `mutation { inviteMember(…) { link } query { organization { entitlements { used } } } }`.
-- **Former slugs**: a request to a slug that the organization had before works. Its response has the
-  current one in `extensions.organizationSlug`.
+- **Former slugs**: a request to a slug that the organization had before works until another
+  organization takes that slug, at the earliest after 90 days. The response has the current slug in
+  `extensions.organizationSlug`.
 - **Request id**: the response repeats `X-Request-Id`, or has a new one. It is also in the log and
   in errors of the server. Send a UUID to follow a request through your systems.
 

@@ -88,7 +88,8 @@ impl AuditLog {
         Json::returned(ctx, &self.0.metadata)
     }
 
-    /// The IP address that the request came from. Null if the action was not performed by a user.
+    /// The IP address that the request came from. Null if no user performed the action, if it
+    /// changed the user's own name or identities, or if it followed from another action.
     async fn ip_address(&self) -> Option<&str> {
         self.0.ip_address()
     }

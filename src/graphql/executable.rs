@@ -234,7 +234,8 @@ impl Places<'_> {
                 for (name, value) in fields {
                     let Positioned { pos, node: key } = self.name(name);
                     if object.insert(key, self.value(value)?.node).is_some() {
-                        // apollo-compiler does not check this (section 5.6.3).
+                        // apollo-compiler does not check this (section 5.6.3), and the executor
+                        // would use either value.
                         let message =
                             format!("There can be only one input field named \"{name}\".");
                         return Err(Refusal::invalid_at(pos, shortened(&message)));

@@ -48,8 +48,8 @@ impl Reader {
 /// The request's loader.
 pub type Loaders = DataLoader<Reader, HashMapCache>;
 
-/// Creates loaders whose batches `queue` drives. A query reads one snapshot, so its loaded rows stay
-/// valid. In a mutation, a later field may have changed them.
+/// Creates loaders whose batches `queue` drives. A query reads one snapshot, so its loaded rows
+/// stay valid. In a mutation, a later field may have changed them.
 #[must_use]
 pub fn request_loaders(session: &Arc<Session>, queue: Queue, access: Access) -> Loaders {
     let reader = Reader(Arc::downgrade(session));

@@ -184,12 +184,13 @@ impl Client {
                     Some(running) => running.until_taken(response),
                     None => response,
                 };
-                // The connection counts as busy until the body is sent.
-                let busy = move |error: axum::Error| {
+                // The body owns this closure, and the closure owns `busy`. So the connection counts
+                // as busy until the body is sent.
+                let keep_busy = move |error: axum::Error| {
                     let _ = &busy;
                     error
                 };
-                Ok::<_, Infallible>(response.map(|body| body.map_err(busy)))
+                Ok::<_, Infallible>(response.map(|body| body.map_err(keep_busy)))
             }
         });
         // An HTTP/2 stream could occupy a reserved slot for as long as its client wants.

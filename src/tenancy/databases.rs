@@ -24,7 +24,9 @@ const SESSION_CACHE_SIZE: NonZeroUsize = NonZeroUsize::new(65_536).expect("not z
 /// The pools of all databases; cheap to clone.
 #[derive(Clone)]
 pub struct Databases {
+    /// For requests.
     pub(super) requests: ConnectionPool,
+    /// The contexts of the callers' last sessions.
     pub(super) session_cache: Arc<SessionCache>,
     /// For background work, which must neither wait for requests nor delay them.
     pub(super) system: ConnectionPool,

@@ -3,13 +3,14 @@
 //! Both freshness promises need one comparison and only this server's clock. A replica that has
 //! replayed the primary's LSN of time T has everything that was committed before T.
 
-use parking_lot::Mutex;
 use std::{
     collections::VecDeque,
     fmt,
     sync::atomic::{AtomicBool, Ordering},
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 use crate::{
     Error, Parameters, Result, Row,

@@ -1,7 +1,6 @@
 //! The statements of a transaction: counts them, checks the budget, measures times, and logs slow
 //! ones.
 
-use parking_lot::Mutex;
 use std::{
     sync::{
         OnceLock,
@@ -9,6 +8,8 @@ use std::{
     },
     time::{Duration, Instant},
 };
+
+use parking_lot::Mutex;
 
 use crate::{Budget, Cost, Exceeded};
 

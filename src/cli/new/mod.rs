@@ -194,7 +194,7 @@ fn require_free(tree: &Tree, resource: &Resource) -> Result<(), Failure> {
     {
         return Err(Failure::new(format!("two fields are named `{name}`")));
     }
-    // Tables of tenantry without an entity are in the baseline.
+    // Tables of tenantry without an entity are in the baseline, in any schema.
     let [entity, table] = [format!("table_name = \"{tasks}\""), format!(".{tasks} (")];
     for folder in ["entity/src", "entity/src/app", "migration/src/m0001_baseline"] {
         for file in tree.names(folder) {
