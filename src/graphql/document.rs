@@ -281,7 +281,7 @@ fn select<'document>(
     document: &'document ExecutableDocument,
     checked: &Checked,
 ) -> Result<&'document Positioned<OperationDefinition>, Refusal> {
-    let selected = checked.operation.name.as_ref().map(|name| name.as_str());
+    let selected = checked.operation.name.as_ref().map(apollo_compiler::Name::as_str);
     let mut operations = document.operations.iter();
     let found = operations.find(|(name, _)| name.map(Name::as_str) == selected);
     found.map(|(_, operation)| operation).ok_or_else(|| unknown("operation"))
