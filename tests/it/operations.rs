@@ -5,7 +5,7 @@ use std::process::Command;
 use serde_json::{Value, json};
 
 use crate::support::{
-    App, HANG, app,
+    App, AppSettings, HANG, app,
     database::Database,
     process::{Output, run, succeeded, tenantry},
     stripe::FakeStripe,
@@ -113,23 +113,25 @@ async fn the_log_of_a_deleted_organization_can_be_exported() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_partitions_of_the_log_exist_ahead_of_time() {
-    let app = App::start().await;
-    old_entries(&app.database).await;
-    let owner = app.user("acme-owner");
+    // Without a server, which would create the partition itself.
+    let database = Database::create().await;
+    old_entries(&database).await;
     let count = "SELECT count(*) FROM audit.partitions()";
-    let before: i64 = app.database.value(count).await;
-    app.database
+    let before: i64 = database.value(count).await;
+    database
         .execute(
             "DO $$ BEGIN EXECUTE 'DROP TABLE ' || (SELECT name FROM audit.partitions() ORDER BY upper_bound DESC NULLS LAST LIMIT 1); END $$",
         )
         .await;
-    let output = command(&app.database, &["audit", "partition"]).await;
+    let output = command(&database, &["audit", "partition"]).await;
     assert!(succeeded(&output).contains("created audit.audit_logs_2"), "{}", output.stdout);
     assert!(
-        succeeded(&command(&app.database, &["audit", "partition"]).await)
+        succeeded(&command(&database, &["audit", "partition"]).await)
             .contains("All partitions exist.")
     );
-    assert_eq!(app.database.value::<i64>(count).await, before);
+    assert_eq!(database.value::<i64>(count).await, before);
+    let app = App::on(database, AppSettings::default()).await;
+    let owner = app.user("acme-owner");
     let data = owner.data("{ organization { auditLogs(first: 100) { nodes { id } } } }").await;
     assert_eq!(data["organization"]["auditLogs"]["nodes"].as_array().unwrap().len(), 12);
     // The policies hold for each partition too.
@@ -152,7 +154,7 @@ async fn the_partitions_of_the_log_exist_ahead_of_time() {
              VALUES (gen_random_uuid(), 'project.created', 'project', now() + interval '3 months')",
         )
         .await;
-    let _server = App::on(app.database.clone(), crate::support::AppSettings::default()).await;
+    let _server = App::on(app.database.clone(), AppSettings::default()).await;
     let start = std::time::Instant::now();
     while app.database.value::<i64>(count).await < before {
         assert!(start.elapsed() < HANG);
