@@ -52,6 +52,22 @@ fn argument(query: &str) -> Value {
 }
 
 #[test]
+fn an_input_object_names_each_field_once() {
+    for (query, place) in [
+        ("{ y(i: {n: 1, n: 2}) }", (1, 15)),
+        ("{ y(i: {m: [{n: 1, n: 1}]}) }", (1, 20)),
+        ("query ($i: In = {n: 1, n: 2}) { y(i: $i) }", (1, 24)),
+        ("{ ...f } fragment f on Query { y(i: {n: 1,\nn: 2}) }", (2, 1)),
+        ("{ y @skip(if: {n: 1, n: 2}) }", (1, 22)),
+    ] {
+        let refused = read_with(query, None, &json!({})).unwrap_err();
+        let [refusal] = refused.as_slice() else { panic!("{query}: {refused:?}") };
+        assert_eq!(refusal.message, "There can be only one input field named \"n\".", "{query}");
+        assert_eq!(refusal.location, Some(place), "{query}");
+    }
+}
+
+#[test]
 fn strings_have_every_escape_of_the_specification() {
     for (literal, text) in [
         (r#""\uD83D\uDE80""#, "\u{1f680}"),
